@@ -1,0 +1,340 @@
+"""The vocabulary of the venue: commands in the imperative, events as facts.
+
+A command is a frozen record; it is written to the journal as it stands, so a field may be added at the
+end (with a default) and never moved or reused. An event is a plain tuple that starts with its kind:
+the book makes millions of them, and a tuple is the cheapest immutable thing Python has. README.md
+beside this file holds both as tables, with a history section.
+
+Prices are ticks and quantities are lots of the symbol's instrument; amounts of money and assets are
+integers of 1e-8; fee rates and bands are parts per million; times are unix nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NewType
+
+from msgspec import Struct
+
+Price = NewType("Price", int)
+Qty = NewType("Qty", int)
+TimeNs = NewType("TimeNs", int)
+OrderId = NewType("OrderId", int)
+
+AMOUNT_SCALE = 100_000_000
+"""Money and assets are counted in units of 1e-8."""
+
+PPM = 1_000_000
+DAY_NS = 86_400_000_000_000
+
+# Sides are signs, so that both halves of the book are one piece of code.
+BUY, SELL = 1, -1
+
+LIMIT, MARKET, STOP, STOP_LIMIT = 1, 2, 3, 4
+GTC, IOC, FOK, GTD, DAY = 1, 2, 3, 4, 5
+STP_NONE, STP_CANCEL_TAKER, STP_CANCEL_MAKER, STP_CANCEL_BOTH = 0, 1, 2, 3
+NEW, PARTIALLY_FILLED, FILLED, CANCELED, REJECTED, EXPIRED = 1, 2, 3, 4, 5, 6
+TRADING, CANCEL_ONLY, HALTED = 1, 2, 3
+CASH, LIMITS = 1, 2
+
+SIDE_WORDS = {BUY: "buy", SELL: "sell"}
+TYPE_WORDS = {LIMIT: "limit", MARKET: "market", STOP: "stop", STOP_LIMIT: "stop_limit"}
+TIME_IN_FORCE_WORDS = {GTC: "gtc", IOC: "ioc", FOK: "fok", GTD: "gtd", DAY: "day"}
+STP_WORDS = {
+    STP_NONE: "none",
+    STP_CANCEL_TAKER: "cancel_taker",
+    STP_CANCEL_MAKER: "cancel_maker",
+    STP_CANCEL_BOTH: "cancel_both",
+}
+STATUS_WORDS = {
+    NEW: "new",
+    PARTIALLY_FILLED: "partially_filled",
+    FILLED: "filled",
+    CANCELED: "canceled",
+    REJECTED: "rejected",
+    EXPIRED: "expired",
+}
+TRADING_STATUS_WORDS = {TRADING: "trading", CANCEL_ONLY: "cancel_only", HALTED: "halted"}
+RISK_MODE_WORDS = {CASH: "cash", LIMITS: "limits"}
+
+# Why an order ended without being filled (CLOSED events, `reason` of an order).
+BY_REQUEST, BY_SELF_TRADE, BY_KILL, BY_ADMIN, UNFILLED, TIME_UP = 1, 2, 3, 4, 5, 6
+REASON_WORDS = {
+    BY_REQUEST: "requested",
+    BY_SELF_TRADE: "self_trade",
+    BY_KILL: "kill_switch",
+    BY_ADMIN: "mass_cancel",
+    UNFILLED: "unfilled",
+    TIME_UP: "time_up",
+}
+
+
+class Instrument(Struct, frozen=True, gc=False, array_like=True):
+    """What may be traded, on which grid. A change makes a new version; open orders keep theirs."""
+
+    symbol: str
+    base: str
+    quote: str
+    tick_size: int
+    """1e-8 of the quote asset."""
+    lot_size: int
+    """1e-8 of the base asset; tick_size × lot_size is a multiple of 1e-8 of the quote asset."""
+    qty_min: int = 1
+    qty_max: int = 1_000_000_000_000
+    notional_min: int = 0
+    """1e-8 of the quote asset, for orders that have a price."""
+    band_ppm: int = 0
+    """How far a price may lie from the reference; 0: no band."""
+    maker_fee_ppm: int = 0
+    taker_fee_ppm: int = 0
+    version: int = 0
+    """Index in the shard's list of instrument versions; given by the shard."""
+
+
+class Limits(Struct, frozen=True, gc=False, array_like=True):
+    """What an account in mode LIMITS may do; 0 means no limit."""
+
+    position_max: int = 0
+    """1e-8 of the base asset, net position with all open orders of a side filled, per symbol."""
+    order_notional_max: int = 0
+    """1e-8 of the quote asset."""
+    order_qty_max: int = 0
+    """1e-8 of the base asset."""
+    open_orders_max: int = 0
+    """0: the shard's `account_orders_max`."""
+
+
+class Rules(Struct, frozen=True, gc=False, array_like=True):
+    """What bounds the shard as a whole. Part of the state: changed only by `SetRules`."""
+
+    account_orders_max: int = 200_000
+    shard_orders_max: int = 1_000_000
+    closed_orders_max: int = 10_000
+    """Closed orders that stay in memory, oldest leave first."""
+    order_fills_max: int = 1_000
+    """Latest fills that an order keeps in memory."""
+    idempotency_window_ns: int = 3_600_000_000_000
+    idempotency_keys_max: int = 1_000_000
+    step_orders_max: int = 1_000
+    """Orders that one command of a long piece of work may touch."""
+    protection_ppm: int = 100_000
+    """How far a market order may trade from the reference where the symbol has no band."""
+    txn_ids_max: int = 100_000
+    revocations_max: int = 100_000
+    accounts_max: int = 100_000
+    instrument_versions_max: int = 10_000
+
+
+# --- commands of accounts ---------------------------------------------------------------------------
+
+
+class PlaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=1):
+    """Ask to buy or sell. The order's id is the command's sequence number."""
+
+    account: str
+    symbol: str
+    side: int
+    type: int
+    time_in_force: int
+    qty: int
+    price: int = 0
+    stop_price: int = 0
+    display_qty: int = 0
+    """Shown slice of an iceberg; 0: all of it."""
+    post_only: bool = False
+    stp: int = STP_NONE
+    expire_at: int = 0
+    valid_until: int = 0
+    """Judged before the journal; kept because it is part of what a retry must repeat."""
+    client_order_id: str = ""
+    request_id: str = ""
+    """The caller's X-Request-Id, if it sent one; not part of what a retry must repeat."""
+
+
+class ReplaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=2):
+    account: str
+    order_id: int
+    qty: int = 0
+    """The new total; 0: as it is."""
+    price: int = 0
+    """0: as it is."""
+    version: int = -1
+    """Refused unless the order has had as many replaces; −1: any."""
+    request_id: str = ""
+
+
+class CancelOrder(Struct, frozen=True, gc=False, array_like=True, tag=3):
+    account: str
+    order_id: int
+    request_id: str = ""
+
+
+class CancelOrders(Struct, frozen=True, gc=False, array_like=True, tag=4):
+    """Cancel what the account has open now, in steps; "" and 0 mean any symbol, any side."""
+
+    account: str
+    symbol: str = ""
+    side: int = 0
+    request_id: str = ""
+
+
+# --- commands of the engine itself ------------------------------------------------------------------
+
+
+class ExpireOrders(Struct, frozen=True, gc=False, array_like=True, tag=10):
+    """Expire orders whose time is up, at most one step of them."""
+
+
+class ContinueWork(Struct, frozen=True, gc=False, array_like=True, tag=11):
+    """Do the next step of the oldest unfinished work (mass cancel, kill, stop cascade)."""
+
+
+class SetJournalSpace(Struct, frozen=True, gc=False, array_like=True, tag=12):
+    """The next journal segment could not be had (False: the shard is cancel-only) or is there again."""
+
+    available: bool
+
+
+# --- commands of admins -----------------------------------------------------------------------------
+
+
+class SetRules(Struct, frozen=True, gc=False, array_like=True, tag=20):
+    rules: Rules
+
+
+class DefineInstrument(Struct, frozen=True, gc=False, array_like=True, tag=21):
+    """Add a symbol or change it; tick and lot change only while its book is empty and it has no stops."""
+
+    instrument: Instrument
+
+
+class DefineAccount(Struct, frozen=True, gc=False, array_like=True, tag=22):
+    """Create an account; a repeat with the same mode changes nothing, another mode is refused."""
+
+    account: str
+    mode: int
+
+
+class SetLimits(Struct, frozen=True, gc=False, array_like=True, tag=23):
+    account: str
+    limits: Limits
+
+
+class SetTradingStatus(Struct, frozen=True, gc=False, array_like=True, tag=24):
+    """`symbol` "*" is the whole shard; the stricter of both holds."""
+
+    symbol: str
+    status: int
+
+
+class SetReference(Struct, frozen=True, gc=False, array_like=True, tag=25):
+    """Set the reference price of the band; the next trade replaces it."""
+
+    symbol: str
+    price: int
+
+
+class SetKill(Struct, frozen=True, gc=False, array_like=True, tag=26):
+    """Kill switch of an account or "*": cancel everything in steps, refuse new orders until lifted."""
+
+    account: str
+    on: bool
+
+
+class AdjustBalance(Struct, frozen=True, gc=False, array_like=True, tag=27):
+    """Deposit or withdraw; a repeat of the same `txn_id` changes nothing."""
+
+    account: str
+    asset: str
+    amount: int
+    txn_id: str
+
+
+class RevokeToken(Struct, frozen=True, gc=False, array_like=True, tag=28):
+    """Refuse a token by `jti`, or all tokens of an account issued at or before `issued_until` (seconds)."""
+
+    jti: str = ""
+    account: str = ""
+    issued_until: int = 0
+    expires: int = 0
+    """Unix seconds after which the entry may be forgotten, because no such token is valid any more."""
+
+
+class CancelAll(Struct, frozen=True, gc=False, array_like=True, tag=29):
+    """Cancel open orders of an account or "*", as an admin; "" means every symbol."""
+
+    account: str
+    symbol: str = ""
+
+
+AccountCommand = PlaceOrder | ReplaceOrder | CancelOrder | CancelOrders
+EngineCommand = ExpireOrders | ContinueWork | SetJournalSpace
+AdminCommand = (
+    SetRules
+    | DefineInstrument
+    | DefineAccount
+    | SetLimits
+    | SetTradingStatus
+    | SetReference
+    | SetKill
+    | AdjustBalance
+    | RevokeToken
+    | CancelAll
+)
+Command = AccountCommand | EngineCommand | AdminCommand
+
+# --- events -----------------------------------------------------------------------------------------
+
+Event = tuple[Any, ...]
+
+ACCEPTED_EVENT = 1
+"""(1, order_id): the order was taken in."""
+REFUSED_EVENT = 2
+"""(2, code, need, have): the command changed nothing; code is one of `REFUSALS`. Alone in its list."""
+TRADE_EVENT = 3
+"""(3, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, maker_open_qty, taker_open_qty)"""
+RESTED_EVENT = 4
+"""(4, order_id, side, price, shown_qty, open_qty): last in its level now."""
+CLOSED_EVENT = 5
+"""(5, order_id, status, reason, open_qty): ended with `open_qty` unfilled (not sent for filled orders)."""
+PARKED_EVENT = 6
+"""(6, order_id, stop_price): a stop waits."""
+TRIGGERED_EVENT = 7
+"""(7, order_id): a stop became a market or limit order."""
+REPLACED_EVENT = 8
+"""(8, order_id, version, price, qty, open_qty, kept): kept 1 keeps its place in the level (a RESTED_EVENT
+or a TRADE_EVENT follows otherwise, unless the order is a waiting stop)."""
+REPLENISHED_EVENT = 9
+"""(9, order_id, shown_qty): an iceberg shows its next slice, last in its level now."""
+WORK_EVENT = 10
+"""(10, work_id, done, more): one step canceled or triggered `done` orders; more 1: `ContinueWork` is due."""
+SET_EVENT = 11
+"""(11, what, ...): an admin or engine command took effect; `what` is the command's tag."""
+
+# Refusals by the venue, in the order of checking. They are journalled and consume their key.
+KILL_SWITCH = 3005
+NOT_TRADING = 1010
+NO_SUCH_ORDER = 1007
+NOT_CANCELABLE = 1009
+VERSION_CONFLICT = 1008
+PRICE_BAND = 1005
+SIZE_LIMIT = 3002
+TOO_MANY_ORDERS = 3006
+WOULD_CROSS = 1011
+POSITION_LIMIT = 3001
+INSUFFICIENT_BALANCE = 3003
+NOT_ALLOWED = 1002
+"""An admin command that contradicts the state (grid change under orders, unknown symbol or account)."""
+REFUSALS = (
+    KILL_SWITCH,
+    NOT_TRADING,
+    NO_SUCH_ORDER,
+    NOT_CANCELABLE,
+    VERSION_CONFLICT,
+    PRICE_BAND,
+    SIZE_LIMIT,
+    TOO_MANY_ORDERS,
+    WOULD_CROSS,
+    POSITION_LIMIT,
+    INSUFFICIENT_BALANCE,
+    NOT_ALLOWED,
+)

@@ -1,0 +1,56 @@
+"""What the venue needs from the outside, as small protocols. Adapters provide them, `compose` wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from tradsys.core.messages import Command, Event
+
+
+class JournalError(Exception):
+    """The journal can't be written or trusted. The process must stop; what was under way is unknown."""
+
+
+class Entry(Struct, frozen=True, gc=False, array_like=True):
+    """One command with the events it caused; `seq` of entry i of a frame is `first_seq + i`."""
+
+    command: Command
+    events: list[Event]
+
+
+class Frame(Struct, frozen=True, gc=False):
+    """What one write of the journal holds: a batch of entries of one engine time."""
+
+    first_seq: int
+    time_ns: int
+    epoch: int
+    entries: list[Entry]
+
+
+class Journal(Protocol):
+    """Where `Venue.process` writes. Nothing is visible before `append` has returned."""
+
+    epoch: int
+
+    def append(self, first_seq: int, time_ns: int, entries: Sequence[Entry]) -> None:
+        """Write one frame; in a `durable` venue it is on the disk when this returns.
+
+        Raises JournalError: whether the frame will be found after a restart is unknown.
+        """
+
+    def space(self) -> bool:
+        """False: the current segment runs low and the next one is not there."""
+
+
+class Clock(Protocol):
+    def __call__(self) -> int:
+        """Engine time in ns: never goes back, slewed towards wall time."""
+
+
+class FrameReader(Protocol):
+    """Frames in order, as far as the reader may see; ends when it has caught up (call again later)."""
+
+    def __iter__(self) -> Iterator[Frame]: ...
