@@ -127,7 +127,7 @@ class Rules(Struct, frozen=True, gc=False, array_like=True):
 # --- commands of accounts ---------------------------------------------------------------------------
 
 
-class PlaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=1):
+class PlaceOrder(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=1):
     """Ask to buy or sell. The order's id is the command's sequence number."""
 
     account: str
@@ -150,7 +150,7 @@ class PlaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=1):
     """The caller's X-Request-Id, if it sent one; not part of what a retry must repeat."""
 
 
-class ReplaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=2):
+class ReplaceOrder(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=2):
     account: str
     order_id: int
     qty: int = 0
@@ -162,13 +162,13 @@ class ReplaceOrder(Struct, frozen=True, gc=False, array_like=True, tag=2):
     request_id: str = ""
 
 
-class CancelOrder(Struct, frozen=True, gc=False, array_like=True, tag=3):
+class CancelOrder(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=3):
     account: str
     order_id: int
     request_id: str = ""
 
 
-class CancelOrders(Struct, frozen=True, gc=False, array_like=True, tag=4):
+class CancelOrders(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=4):
     """Cancel what the account has open now, in steps; "" and 0 mean any symbol, any side."""
 
     account: str
@@ -180,15 +180,15 @@ class CancelOrders(Struct, frozen=True, gc=False, array_like=True, tag=4):
 # --- commands of the engine itself ------------------------------------------------------------------
 
 
-class ExpireOrders(Struct, frozen=True, gc=False, array_like=True, tag=10):
+class ExpireOrders(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=10):
     """Expire orders whose time is up, at most one step of them."""
 
 
-class ContinueWork(Struct, frozen=True, gc=False, array_like=True, tag=11):
+class ContinueWork(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=11):
     """Do the next step of the oldest unfinished work (mass cancel, kill, stop cascade)."""
 
 
-class SetJournalSpace(Struct, frozen=True, gc=False, array_like=True, tag=12):
+class SetJournalSpace(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=12):
     """The next journal segment could not be had (False: the shard is cancel-only) or is there again."""
 
     available: bool
@@ -197,50 +197,50 @@ class SetJournalSpace(Struct, frozen=True, gc=False, array_like=True, tag=12):
 # --- commands of admins -----------------------------------------------------------------------------
 
 
-class SetRules(Struct, frozen=True, gc=False, array_like=True, tag=20):
+class SetRules(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=20):
     rules: Rules
 
 
-class DefineInstrument(Struct, frozen=True, gc=False, array_like=True, tag=21):
+class DefineInstrument(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=21):
     """Add a symbol or change it; tick and lot change only while its book is empty and it has no stops."""
 
     instrument: Instrument
 
 
-class DefineAccount(Struct, frozen=True, gc=False, array_like=True, tag=22):
+class DefineAccount(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=22):
     """Create an account; a repeat with the same mode changes nothing, another mode is refused."""
 
     account: str
     mode: int
 
 
-class SetLimits(Struct, frozen=True, gc=False, array_like=True, tag=23):
+class SetLimits(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=23):
     account: str
     limits: Limits
 
 
-class SetTradingStatus(Struct, frozen=True, gc=False, array_like=True, tag=24):
+class SetTradingStatus(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=24):
     """`symbol` "*" is the whole shard; the stricter of both holds."""
 
     symbol: str
     status: int
 
 
-class SetReference(Struct, frozen=True, gc=False, array_like=True, tag=25):
+class SetReference(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=25):
     """Set the reference price of the band; the next trade replaces it."""
 
     symbol: str
     price: int
 
 
-class SetKill(Struct, frozen=True, gc=False, array_like=True, tag=26):
+class SetKill(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=26):
     """Kill switch of an account or "*": cancel everything in steps, refuse new orders until lifted."""
 
     account: str
     on: bool
 
 
-class AdjustBalance(Struct, frozen=True, gc=False, array_like=True, tag=27):
+class AdjustBalance(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=27):
     """Deposit or withdraw; a repeat of the same `txn_id` changes nothing."""
 
     account: str
@@ -249,7 +249,7 @@ class AdjustBalance(Struct, frozen=True, gc=False, array_like=True, tag=27):
     txn_id: str
 
 
-class RevokeToken(Struct, frozen=True, gc=False, array_like=True, tag=28):
+class RevokeToken(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=28):
     """Refuse a token by `jti`, or all tokens of an account issued at or before `issued_until` (seconds)."""
 
     jti: str = ""
@@ -259,7 +259,7 @@ class RevokeToken(Struct, frozen=True, gc=False, array_like=True, tag=28):
     """Unix seconds after which the entry may be forgotten, because no such token is valid any more."""
 
 
-class CancelAll(Struct, frozen=True, gc=False, array_like=True, tag=29):
+class CancelAll(Struct, frozen=True, gc=False, array_like=True, tag_field="verb", tag=29):
     """Cancel open orders of an account or "*", as an admin; "" means every symbol."""
 
     account: str

@@ -1,0 +1,112 @@
+"""What the shard remembers of the past, and for how long: orders by id, replies by client order id.
+
+Both maps are split into buckets: a dict of 0.7 million keys stops the world for 28 ms when it grows,
+one of a thousand for a few microseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Struct
+
+from tradsys.core.messages import Event, Instrument, PlaceOrder, Rules
+from tradsys.core.order import Order
+
+BUCKETS = 4096
+LEAVE_MAX = 4
+"""Most records that one command lets go, so that forgetting never becomes a pause."""
+
+
+class OrderMemory:
+    """Open orders, and the most recently closed ones up to `closed_orders_max`."""
+
+    def __init__(self, rules: Rules, pool_size: int):
+        self.rules = rules
+        self.buckets: list[dict[int, Order]] = [{} for _ in range(BUCKETS)]
+        self.closed: deque[Order] = deque()
+        self.open_count = 0
+        self.pool: list[Order] = []
+        self.pool_size = pool_size
+        self.pool_hits = 0
+        self.pool_misses = 0
+
+    def get(self, order_id: int) -> Order | None:
+        return self.buckets[order_id & (BUCKETS - 1)].get(order_id)
+
+    def new(
+        self, id: int, side: int, price: int, qty: int, display_qty: int, expire_at: int, account: object
+    ) -> Order:
+        """A clean order; one that left memory is initialised again if the pool has any."""
+        if self.pool:
+            self.pool_hits += 1
+            order = self.pool.pop()
+            order.__init__(id, side, price, qty, display_qty, expire_at, account)  # type: ignore[misc]
+        else:
+            self.pool_misses += 1
+            order = Order(id, side, price, qty, display_qty, expire_at, account)
+        self.buckets[id & (BUCKETS - 1)][id] = order
+        self.open_count += 1
+        return order
+
+    def close(self, order: Order) -> None:
+        """The order has ended; it stays until enough others have. It is in no book any more."""
+        assert order.level is None
+        self.open_count -= 1
+        closed = self.closed
+        closed.append(order)
+        for _ in range(LEAVE_MAX):
+            if len(closed) <= self.rules.closed_orders_max:
+                break
+            left = closed.popleft()
+            del self.buckets[left.id & (BUCKETS - 1)][left.id]
+            if len(self.pool) < self.pool_size:
+                self.pool.append(left)
+
+
+class Record(Struct, frozen=True, gc=False):
+    """What a retry is answered with: the reply is a function of these five; its bytes are not kept."""
+
+    command: PlaceOrder
+    seq: int
+    time_ns: int
+    events: list[Event]
+    instrument: Instrument
+
+
+class KeyMemory:
+    """Idempotency records by (account, client order id): while open, then for a window, within a cap."""
+
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.buckets: list[dict[str, Record]] = [{} for _ in range(BUCKETS)]
+        self.closed: deque[tuple[int, str]] = deque()
+        """(time of closing, key), oldest first."""
+        self.count = 0
+        self.evicted_early = 0
+
+    def get(self, account: str, client_order_id: str) -> Record | None:
+        key = f"{account}/{client_order_id}"
+        return self.buckets[hash(key) & (BUCKETS - 1)].get(key)
+
+    def add(self, record: Record) -> None:
+        key = f"{record.command.account}/{record.command.client_order_id}"
+        self.buckets[hash(key) & (BUCKETS - 1)][key] = record
+        self.count += 1
+
+    def close(self, command: PlaceOrder, now: int) -> None:
+        self.closed.append((now, f"{command.account}/{command.client_order_id}"))
+
+    def sweep(self, now: int) -> None:
+        """Forget what has outlived its window, or, over the cap, what closed first."""
+        closed = self.closed
+        for _ in range(LEAVE_MAX):
+            if not closed:
+                return
+            if closed[0][0] + self.rules.idempotency_window_ns > now:
+                if self.count <= self.rules.idempotency_keys_max:
+                    return
+                self.evicted_early += 1
+            key = closed.popleft()[1]
+            del self.buckets[hash(key) & (BUCKETS - 1)][key]
+            self.count -= 1

@@ -1,0 +1,866 @@
+"""The shard: `apply(command, seq, time_ns) -> events`, the whole venue as one deterministic function.
+
+README.md beside this file is the specification and names every rule used here. The order of things in
+one command: checks (a refusal is a value and changes nothing), acceptance and reservation, matching in
+the book, settlement of each trade, what remains rests or ends, stops that fell due, memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from tradsys.core import snapshot
+from tradsys.core.account import Account, Balance, Holding
+from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, TRADED
+from tradsys.core.expiry import Expiries
+from tradsys.core.market import Market, band
+from tradsys.core.memory import KeyMemory, OrderMemory, Record
+from tradsys.core.messages import (
+    ACCEPTED_EVENT,
+    AMOUNT_SCALE,
+    BY_ADMIN,
+    BY_KILL,
+    BY_REQUEST,
+    BY_SELF_TRADE,
+    CANCEL_ONLY,
+    CANCELED,
+    CASH,
+    CLOSED_EVENT,
+    DAY,
+    DAY_NS,
+    EXPIRED,
+    FILLED,
+    FOK,
+    GTD,
+    HALTED,
+    INSUFFICIENT_BALANCE,
+    IOC,
+    KILL_SWITCH,
+    LIMIT,
+    LIMITS,
+    MARKET,
+    NO_SUCH_ORDER,
+    NOT_ALLOWED,
+    NOT_CANCELABLE,
+    NOT_TRADING,
+    PARKED_EVENT,
+    PARTIALLY_FILLED,
+    POSITION_LIMIT,
+    PPM,
+    PRICE_BAND,
+    REFUSED_EVENT,
+    REPLACED_EVENT,
+    REPLENISHED_EVENT,
+    RESTED_EVENT,
+    SET_EVENT,
+    SIZE_LIMIT,
+    STOP,
+    STOP_LIMIT,
+    TIME_UP,
+    TOO_MANY_ORDERS,
+    TRADE_EVENT,
+    TRADING,
+    TRIGGERED_EVENT,
+    UNFILLED,
+    VERSION_CONFLICT,
+    WORK_EVENT,
+    WOULD_CROSS,
+    AdjustBalance,
+    CancelAll,
+    CancelOrder,
+    CancelOrders,
+    Command,
+    ContinueWork,
+    DefineAccount,
+    DefineInstrument,
+    Event,
+    ExpireOrders,
+    Instrument,
+    PlaceOrder,
+    ReplaceOrder,
+    RevokeToken,
+    Rules,
+    SetJournalSpace,
+    SetKill,
+    SetLimits,
+    SetReference,
+    SetRules,
+    SetTradingStatus,
+)
+from tradsys.core.order import Order
+
+
+class Work:
+    """Work that outlives its command: cancels of one account or "*", or the stop cascade of a symbol."""
+
+    __slots__ = ("account", "id", "reason", "side", "symbol")
+
+    def __init__(self, id: int, account: str, symbol: str, side: int, reason: int):
+        self.id = id
+        self.account = account
+        """ "" for a stop cascade."""
+        self.symbol = symbol
+        self.side = side
+        self.reason = reason
+
+
+class Shard:
+    """All state of one shard, and the one function that changes it."""
+
+    def __init__(self, name: str, rules: Rules | None = None, order_pool_size: int = 0):
+        """`order_pool_size` bounds the recycled order objects; it changes no outcome."""
+        self.name = name
+        self.rules = rules if rules is not None else Rules()
+        self.instruments: list[Instrument] = []
+        """Every version of every instrument; an order keeps the one it was accepted under."""
+        self.markets: dict[str, Market] = {}
+        self.accounts: dict[str, Account] = {}
+        self.fees: dict[str, Balance] = {}
+        self.adjusted: dict[str, int] = {}
+        """Sum of all balance adjustments by asset: what must be there."""
+        self.orders = OrderMemory(self.rules, order_pool_size)
+        self.keys = KeyMemory(self.rules)
+        self.expiries = Expiries()
+        self.work: deque[Work] = deque()
+        self.txn_ids: dict[str, None] = {}
+        self.revocations: dict[tuple[str, str], tuple[int, int]] = {}
+        """(jti, account) -> (issued_until, expires), both unix seconds."""
+        self.status = TRADING
+        self.has_space = True
+        self.killed = False
+        self.trade_id = 0
+        self._verbs: dict[type, Callable[[Any, int, int], list[Event]]] = {
+            PlaceOrder: self._place,
+            ReplaceOrder: self._replace,
+            CancelOrder: self._cancel,
+            CancelOrders: self._cancel_orders,
+            ExpireOrders: self._expire_orders,
+            ContinueWork: self._continue_work,
+            SetJournalSpace: self._set_journal_space,
+            SetRules: self._set_rules,
+            DefineInstrument: self._define_instrument,
+            DefineAccount: self._define_account,
+            SetLimits: self._set_limits,
+            SetTradingStatus: self._set_trading_status,
+            SetReference: self._set_reference,
+            SetKill: self._set_kill,
+            AdjustBalance: self._adjust_balance,
+            RevokeToken: self._revoke_token,
+            CancelAll: self._cancel_all,
+        }
+
+    def apply(self, command: Command, seq: int, time_ns: int) -> list[Event]:
+        """Do what the command asks, or refuse it; the events say everything that happened, in order.
+
+        `seq` and `time_ns` never go back; accounts and symbols of account commands exist.
+        """
+        events = self._verbs[command.__class__](command, seq, time_ns)
+        if self.keys.closed:
+            self.keys.sweep(time_ns)
+        return events
+
+    # --- what others may ask ------------------------------------------------------------------------
+
+    def order(self, order_id: int) -> Order | None:
+        """An open order, or one that closed recently."""
+        return self.orders.get(order_id)
+
+    def original(self, account: str, client_order_id: str) -> Record | None:
+        """What a retry with this key must be answered with."""
+        return self.keys.get(account, client_order_id)
+
+    @property
+    def work_due(self) -> bool:
+        return bool(self.work)
+
+    @property
+    def next_expiry(self) -> int:
+        """Engine time at which `ExpireOrders` is due next; 0: none is."""
+        return self.expiries.next
+
+    def trading_status(self, market: Market) -> int:
+        """The stricter of the symbol's and the shard's; an account can trade only if it is TRADING."""
+        status = max(market.status, self.status)
+        return status if self.has_space else max(status, CANCEL_ONLY)
+
+    def snapshot(self) -> Iterator[list[Any]]:
+        """The whole state in chunks of plain lists, at most 1,000 orders or records each."""
+        return snapshot.take(self)
+
+    @classmethod
+    def restore(cls, chunks: Iterable[Any], order_pool_size: int = 0) -> Shard:
+        """The shard whose `snapshot` gave these chunks (as they came, or after msgpack)."""
+        return snapshot.restore(cls, chunks, order_pool_size)
+
+    def state_hash(self) -> str:
+        """A hash of the contents, not of the data structures: equal states have equal hashes."""
+        return snapshot.state_hash(self)
+
+    def check(self) -> None:
+        """Assert that money is conserved to the last unit and that every invariant holds. O(state)."""
+        snapshot.check(self)
+
+    # --- placing ------------------------------------------------------------------------------------
+
+    def _place(self, command: PlaceOrder, seq: int, now: int) -> list[Event]:
+        account = self.accounts[command.account]
+        market = self.markets[command.symbol]
+        instrument = market.instrument
+        side, qty, kind, tif = command.side, command.qty, command.type, command.time_in_force
+        has_limit = kind in (LIMIT, STOP_LIMIT)
+        price = command.price if has_limit else self._worst_price(market, command)
+
+        keyed = bool(command.client_order_id)
+        may_rest = kind != MARKET and tif != IOC and tif != FOK
+        refused = None
+        if account.killed or self.killed:
+            refused = (REFUSED_EVENT, KILL_SWITCH, 0, 0)
+        elif self.status != TRADING or market.status != TRADING or not self.has_space:
+            refused = (REFUSED_EVENT, NOT_TRADING, 0, self.trading_status(market))
+        else:
+            refused = self._refuse_price_or_size(account, market, side, qty, price, has_limit)
+            if refused is None and may_rest:
+                orders_max = account.limits.open_orders_max or self.rules.account_orders_max
+                if len(account.open) >= orders_max:
+                    refused = (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, len(account.open))
+                elif self.orders.open_count >= self.rules.shard_orders_max:
+                    refused = (
+                        REFUSED_EVENT, TOO_MANY_ORDERS, self.rules.shard_orders_max, self.orders.open_count
+                    )  # fmt: skip
+            if refused is None and command.post_only:
+                crossed = market.book.best_live_opposite(side, price, now)
+                if crossed:
+                    refused = (REFUSED_EVENT, WOULD_CROSS, crossed, price)
+        if refused is None:
+            holding = account.holdings.get(instrument.symbol) or account.holding(
+                instrument.symbol, instrument.base, instrument.quote
+            )
+            if account.mode == LIMITS:
+                if account.limits.position_max:
+                    refused = self._refuse_position(account, holding, instrument, side, qty, 0)
+                reserved = 0
+            elif side > 0:
+                notional = price * qty * market.unit
+                reserved = notional - (-notional * instrument.taker_fee_ppm // PPM)
+                if reserved > holding.quote.free:
+                    refused = (REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, holding.quote.free)
+            else:
+                reserved = qty * instrument.lot_size
+                if reserved > holding.base.free:
+                    refused = (REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, holding.base.free)
+        if refused is not None:
+            events: list[Event] = [refused]
+            if keyed:
+                self.keys.add(Record(command, seq, now, events, instrument))
+                self.keys.close(command, now)
+            return events
+
+        if tif == GTD:
+            expire_at = command.expire_at
+        elif tif == DAY:
+            expire_at = (now // DAY_NS + 1) * DAY_NS
+        else:
+            expire_at = 0
+        order = self.orders.new(seq, side, price, qty, command.display_qty, expire_at, account)
+        order.command = command
+        order.instrument = instrument
+        order.holding = holding
+        order.created_ns = order.updated_ns = now
+        account.open[seq] = order
+        if expire_at:
+            self.expiries.add(order)
+        if side > 0:
+            holding.open_buys += qty
+            if reserved:
+                order.reserved = reserved
+                holding.quote.free -= reserved
+                holding.quote.reserved += reserved
+        else:
+            holding.open_sells += qty
+            if reserved:
+                order.reserved = reserved
+                holding.base.free -= reserved
+                holding.base.reserved += reserved
+
+        events = [(ACCEPTED_EVENT, seq)]
+        if keyed:
+            # The record holds the list itself: it is complete when this command is.
+            self.keys.add(Record(command, seq, now, events, instrument))
+        if kind >= STOP:
+            if market.stop_is_due(side, command.stop_price):
+                events.append((TRIGGERED_EVENT, seq))
+            else:
+                order.waiting = True
+                market.stops(side).append(order, command.stop_price)
+                events.append((PARKED_EVENT, seq, command.stop_price))
+                return events
+        self._match(market, order, seq, now, events)
+        if market.buy_stops.ranks or market.sell_stops.ranks:
+            self._fire_stops(market, seq, now, events)
+        return events
+
+    def _worst_price(self, market: Market, command: PlaceOrder) -> int:
+        """The protection price of a MARKET or STOP order; 0: there is nothing to protect against."""
+        if command.type == STOP:
+            start = command.stop_price
+        else:
+            start = market.reference or market.book.best_price(-command.side)
+        if not start:
+            return 0
+        return band(start, command.side, market.instrument.band_ppm or self.rules.protection_ppm)
+
+    def _refuse_price_or_size(
+        self, account: Account, market: Market, side: int, qty: int, price: int, has_limit: bool
+    ) -> Event | None:
+        """Checks 3 to 6: band, minimum notional, size of the instrument, size and notional of the account."""
+        instrument = market.instrument
+        if has_limit and market.reference and instrument.band_ppm:
+            high = band(market.reference, 1, instrument.band_ppm)
+            if price > high:
+                return (REFUSED_EVENT, PRICE_BAND, high, price)
+            low = band(market.reference, -1, instrument.band_ppm)
+            if price < low:
+                return (REFUSED_EVENT, PRICE_BAND, low, price)
+        notional = price * qty * market.unit
+        if price and notional < instrument.notional_min:
+            return (REFUSED_EVENT, PRICE_BAND, instrument.notional_min, notional)
+        if qty < instrument.qty_min:
+            return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_min, qty)
+        if qty > instrument.qty_max:
+            return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_max, qty)
+        if account.mode == LIMITS:
+            limits = account.limits
+            if limits.order_qty_max and qty * instrument.lot_size > limits.order_qty_max:
+                return (REFUSED_EVENT, SIZE_LIMIT, limits.order_qty_max, qty * instrument.lot_size)
+            if limits.order_notional_max and notional > limits.order_notional_max:
+                return (REFUSED_EVENT, SIZE_LIMIT, limits.order_notional_max, notional)
+        return None
+
+    def _refuse_position(
+        self, account: Account, holding: Holding, instrument: Instrument, side: int, qty: int, released: int
+    ) -> Event | None:
+        """Check 9, with `released` lots of the same side taken out first."""
+        if side > 0:
+            position = holding.net + holding.open_buys + qty - released
+        else:
+            position = -holding.net + holding.open_sells + qty - released
+        limit = account.limits.position_max
+        if limit and position * instrument.lot_size > limit:
+            return (REFUSED_EVENT, POSITION_LIMIT, limit, position * instrument.lot_size)
+        return None
+
+    # --- matching and settlement --------------------------------------------------------------------
+
+    def _match(self, market: Market, taker: Order, seq: int, now: int, events: list[Event]) -> None:
+        """Steps 3 to 5 for an order that comes now: trade, then rest or end what remains."""
+        command: PlaceOrder = taker.command
+        book = market.book
+        tif = command.time_in_force
+        if tif == FOK and not book.fillable(taker, now, command.stp):
+            self._close(market, taker, EXPIRED, UNFILLED, seq, now, events)
+            return
+        opposite = book.asks.ranks if taker.side > 0 else book.bids.ranks
+        if opposite and taker.price and self._trade(market, taker, command.stp, seq, now, events):
+            return
+        if not taker.open_qty:
+            return
+        if command.type == MARKET or command.type == STOP or tif == IOC:
+            self._close(market, taker, EXPIRED, UNFILLED, seq, now, events)
+        else:
+            book.rest(taker)
+            events.append((RESTED_EVENT, taker.id, taker.side, taker.price, taker.shown, taker.open_qty))
+
+    def _trade(self, market: Market, taker: Order, stp: int, seq: int, now: int, events: list[Event]) -> bool:
+        """Take from the book and settle every step of it. True: the taker was canceled by self-trade."""
+        open_qty = taker.open_qty
+        for what, order, qty, left in market.book.take(taker, now, stp):
+            if what == TRADED:
+                open_qty -= qty
+                self._settle(market, taker, order, qty, open_qty, left, seq, now, events)
+            elif what == EXPIRED_MAKER:
+                self._close(market, order, EXPIRED, TIME_UP, seq, now, events)
+            elif what == CANCELED_MAKER:
+                self._close(market, order, CANCELED, BY_SELF_TRADE, seq, now, events)
+            elif what == CANCELED_TAKER:
+                self._close(market, taker, CANCELED, BY_SELF_TRADE, seq, now, events)
+                return True
+            else:
+                events.append((REPLENISHED_EVENT, order.id, qty))
+        if taker.shown > open_qty:
+            taker.shown = open_qty
+        return False
+
+    def _settle(
+        self,
+        market: Market,
+        taker: Order,
+        maker: Order,
+        qty: int,
+        taker_open: int,
+        maker_open: int,
+        seq: int,
+        now: int,
+        events: list[Event],
+    ) -> None:
+        """One trade: money, positions, fills, at the maker's price. Nothing is created or lost."""
+        price = maker.price
+        notional = price * qty * market.unit
+        maker_fee = taker_fee = 0
+        rate = taker.instrument.taker_fee_ppm
+        if rate:
+            taker.fee_num += notional * rate
+            due = -(-taker.fee_num // PPM)
+            taker_fee = due - taker.fees
+            taker.fees = due
+        rate = maker.instrument.maker_fee_ppm
+        if rate:
+            maker.fee_num += notional * rate
+            due = -(-maker.fee_num // PPM)
+            maker_fee = due - maker.fees
+            maker.fees = due
+        if taker_fee or maker_fee:
+            market.fees.free += taker_fee + maker_fee
+
+        if taker.side > 0:
+            buyer, seller, cost, proceeds, buyer_open = (
+                taker, maker, notional + taker_fee, notional - maker_fee, taker_open
+            )  # fmt: skip
+        else:
+            buyer, seller, cost, proceeds, buyer_open = (
+                maker, taker, notional + maker_fee, notional - taker_fee, maker_open
+            )  # fmt: skip
+        lots = qty * market.instrument.lot_size
+        to = buyer.holding
+        to.net += qty
+        to.open_buys -= qty
+        to.base.free += lots
+        if buyer.account.mode == CASH:
+            # What the rest of the order may still cost at worst stays reserved; the difference is free.
+            worst = buyer.price * buyer_open * market.unit
+            need = worst - buyer.fees - (-(buyer.fee_num + worst * buyer.instrument.taker_fee_ppm) // PPM)
+            freed = buyer.reserved - need
+            assert freed >= cost, "a fill cost more than was reserved for it"
+            buyer.reserved = need
+            to.quote.reserved -= freed
+            to.quote.free += freed - cost
+        else:
+            to.quote.free -= cost
+        giver = seller.holding
+        giver.net -= qty
+        giver.open_sells -= qty
+        if seller.account.mode == CASH:
+            seller.reserved -= lots
+            giver.base.reserved -= lots
+        else:
+            giver.base.free -= lots
+        giver.quote.free += proceeds
+
+        self.trade_id += 1
+        trade_id = self.trade_id
+        event = (
+            TRADE_EVENT, trade_id, maker.id, taker.id, price, qty, maker_fee, taker_fee, maker_open, taker_open
+        )  # fmt: skip
+        events.append(event)
+        market.last = market.reference = price
+        fill = (now, event)
+        for order, open_qty in ((taker, taker_open), (maker, maker_open)):
+            order.cost += price * qty
+            order.updated_ns = now
+            order.updated_seq = seq
+            fills = order.fills
+            if fills is None:
+                order.fills = [fill]
+            else:
+                fills.append(fill)
+                if len(fills) > self.rules.order_fills_max:
+                    del fills[0]
+            if open_qty:
+                order.status = PARTIALLY_FILLED
+            else:
+                order.status = FILLED
+                self._forget(order, now)
+
+    def _fire_stops(
+        self, market: Market, seq: int, now: int, events: list[Event], work: Work | None = None
+    ) -> None:
+        """Step 6: trigger the stops that the last price has reached, one after the other."""
+        done = 0
+        while (order := market.next_due_stop()) is not None:
+            if done == self.rules.step_orders_max:
+                if work is None:
+                    work = self._cascade_of(market)
+                    if work is None:
+                        work = Work(seq, "", market.instrument.symbol, 0, 0)
+                        self.work.append(work)
+                events.append((WORK_EVENT, work.id, done, 1))
+                return
+            done += 1
+            if 0 < order.expire_at <= now:
+                self._close(market, order, EXPIRED, TIME_UP, seq, now, events)
+                continue
+            market.stops(order.side).remove(order)
+            order.waiting = False
+            order.updated_ns = now
+            order.updated_seq = seq
+            events.append((TRIGGERED_EVENT, order.id))
+            self._match(market, order, seq, now, events)
+        if work is not None:
+            self.work.popleft()
+            events.append((WORK_EVENT, work.id, done, 0))
+
+    def _cascade_of(self, market: Market) -> Work | None:
+        for work in self.work:
+            if not work.account and work.symbol == market.instrument.symbol:
+                return work
+        return None
+
+    def _close(
+        self, market: Market, order: Order, status: int, reason: int, seq: int, now: int, events: list[Event]
+    ) -> None:
+        """End an order with quantity left: out of the book or the stops, its reservation released."""
+        if order.level is not None:
+            if order.waiting:
+                market.stops(order.side).remove(order)
+            else:
+                market.book.remove(order)
+        order.status = status
+        order.closed_reason = reason
+        order.updated_ns = now
+        order.updated_seq = seq
+        open_qty = order.open_qty
+        holding = order.holding
+        if order.side > 0:
+            holding.open_buys -= open_qty
+        else:
+            holding.open_sells -= open_qty
+        if order.reserved:
+            self._release(order, order.reserved)
+        events.append((CLOSED_EVENT, order.id, status, reason, open_qty))
+        self._forget(order, now)
+
+    @staticmethod
+    def _release(order: Order, amount: int) -> None:
+        """Give back part of a reservation (or take more, if negative)."""
+        balance = order.holding.quote if order.side > 0 else order.holding.base
+        balance.reserved -= amount
+        balance.free += amount
+        order.reserved -= amount
+
+    def _forget(self, order: Order, now: int) -> None:
+        """The order has ended: it is no longer among the open ones."""
+        assert order.status == FILLED or order.reserved == 0
+        del order.account.open[order.id]
+        if order.expire_at:
+            self.expiries.remove(order)
+        self.orders.close(order)
+        if order.command.client_order_id:
+            self.keys.close(order.command, now)
+
+    # --- replace and cancel -------------------------------------------------------------------------
+
+    def _replace(self, command: ReplaceOrder, seq: int, now: int) -> list[Event]:
+        account = self.accounts[command.account]
+        if account.killed or self.killed:
+            return [(REFUSED_EVENT, KILL_SWITCH, 0, 0)]
+        order = self.orders.get(command.order_id)
+        if order is None or order.account is not account:
+            return [(REFUSED_EVENT, NO_SUCH_ORDER, 0, 0)]
+        if order.status > PARTIALLY_FILLED:
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, order.status)]
+        if command.version >= 0 and command.version != order.version:
+            return [(REFUSED_EVENT, VERSION_CONFLICT, order.version, command.version)]
+        placed: PlaceOrder = order.command
+        market = self.markets[placed.symbol]
+        if self.status != TRADING or market.status != TRADING or not self.has_space:
+            return [(REFUSED_EVENT, NOT_TRADING, 0, self.trading_status(market))]
+        filled = order.qty - order.open_qty
+        qty = command.qty or order.qty
+        if qty <= filled:
+            return [(REFUSED_EVENT, NOT_CANCELABLE, filled, qty)]
+        has_limit = placed.type == LIMIT or placed.type == STOP_LIMIT
+        if command.price and not has_limit:
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, command.price)]
+        price = command.price or order.price
+        refused = self._refuse_price_or_size(account, market, order.side, qty, price, has_limit)
+        if refused is None and placed.post_only:
+            crossed = market.book.best_live_opposite(order.side, price, now)
+            if crossed:
+                refused = (REFUSED_EVENT, WOULD_CROSS, crossed, price)
+        if refused is not None:
+            return [refused]
+
+        instrument = market.instrument
+        holding: Holding = order.holding
+        open_qty = qty - filled
+        if account.mode == LIMITS:
+            if account.limits.position_max:
+                refused = self._refuse_position(
+                    account, holding, instrument, order.side, open_qty, order.open_qty
+                )
+                if refused is not None:
+                    return [refused]
+        else:
+            if order.side > 0:
+                worst = price * open_qty * market.unit
+                reserved = worst - order.fees - (-(order.fee_num + worst * instrument.taker_fee_ppm) // PPM)
+                available = holding.quote.free + order.reserved
+            else:
+                reserved = open_qty * instrument.lot_size
+                available = holding.base.free + order.reserved
+            if reserved > available:
+                return [(REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, available)]
+            self._release(order, order.reserved - reserved)
+
+        if order.side > 0:
+            holding.open_buys += open_qty - order.open_qty
+        else:
+            holding.open_sells += open_qty - order.open_qty
+        order.instrument = instrument
+        order.version += 1
+        order.updated_ns = now
+        order.updated_seq = seq
+        kept = order.waiting or (price == order.price and qty <= order.qty)
+        events: list[Event] = [
+            (REPLACED_EVENT, order.id, order.version, price, qty, open_qty, 1 if kept else 0)
+        ]
+        if order.waiting:
+            stops = market.stops(order.side)
+            assert order.level is not None
+            order.level.shown -= order.shown
+            order.price, order.qty, order.open_qty = price, qty, open_qty
+            order.shown = min(order.display_qty, open_qty) if order.display_qty else open_qty
+            order.level.shown += order.shown
+            assert stops.levels[order.level.rank] is order.level
+        elif kept:
+            market.book.shrink(order, order.qty - qty)
+        else:
+            market.book.remove(order)
+            order.price, order.qty, order.open_qty = price, qty, open_qty
+            order.shown = min(order.display_qty, open_qty) if order.display_qty else open_qty
+            self._match(market, order, seq, now, events)
+            if market.buy_stops.ranks or market.sell_stops.ranks:
+                self._fire_stops(market, seq, now, events)
+        return events
+
+    def _cancel(self, command: CancelOrder, seq: int, now: int) -> list[Event]:
+        order = self.orders.get(command.order_id)
+        if order is None or order.account.name != command.account:
+            return [(REFUSED_EVENT, NO_SUCH_ORDER, 0, 0)]
+        if order.status == CANCELED:
+            return []
+        if order.status > PARTIALLY_FILLED:
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, order.status)]
+        events: list[Event] = []
+        self._close(self.markets[order.command.symbol], order, CANCELED, BY_REQUEST, seq, now, events)
+        return events
+
+    # --- long work, in steps ------------------------------------------------------------------------
+
+    def _cancel_orders(self, command: CancelOrders, seq: int, now: int) -> list[Event]:
+        events: list[Event] = []
+        self._begin(Work(seq, command.account, command.symbol, command.side, BY_REQUEST), seq, now, events)
+        return events
+
+    def _cancel_all(self, command: CancelAll, seq: int, now: int) -> list[Event]:
+        if command.account != "*" and command.account not in self.accounts:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        if command.symbol and command.symbol not in self.markets:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        events: list[Event] = []
+        self._begin(Work(seq, command.account, command.symbol, 0, BY_ADMIN), seq, now, events)
+        return events
+
+    def _begin(self, work: Work, seq: int, now: int, events: list[Event]) -> None:
+        if self._cancel_step(work, seq, now, events):
+            self.work.append(work)
+
+    def _continue_work(self, command: ContinueWork, seq: int, now: int) -> list[Event]:
+        if not self.work:
+            return [(WORK_EVENT, 0, 0, 0)]
+        work = self.work[0]
+        events: list[Event] = []
+        if not work.account:
+            self._fire_stops(self.markets[work.symbol], seq, now, events, work)
+        elif not self._cancel_step(work, seq, now, events):
+            self.work.popleft()
+        return events
+
+    def _cancel_step(self, work: Work, seq: int, now: int, events: list[Event]) -> bool:
+        """Cancel one step of matching orders, oldest first; True: there are more."""
+        found: list[Order] = []
+        step = self.rules.step_orders_max
+        for account in self.accounts.values() if work.account == "*" else (self.accounts[work.account],):
+            for order in account.open.values():
+                if order.id > work.id:
+                    break
+                if work.symbol and order.command.symbol != work.symbol:
+                    continue
+                if work.side and order.side != work.side:
+                    continue
+                found.append(order)
+                if len(found) > step:
+                    break
+            if len(found) > step:
+                break
+        for order in found[:step]:
+            market = self.markets[order.command.symbol]
+            self._close(market, order, CANCELED, work.reason, seq, now, events)
+        more = len(found) > step
+        events.append((WORK_EVENT, work.id, min(len(found), step), 1 if more else 0))
+        return more
+
+    def _expire_orders(self, command: ExpireOrders, seq: int, now: int) -> list[Event]:
+        events: list[Event] = []
+        step = self.rules.step_orders_max
+        due = self.expiries.due(now, step + 1)
+        for order in due[:step]:
+            self._close(self.markets[order.command.symbol], order, EXPIRED, TIME_UP, seq, now, events)
+        events.append((WORK_EVENT, 0, min(len(due), step), 1 if len(due) > step else 0))
+        return events
+
+    # --- administration -----------------------------------------------------------------------------
+
+    def _set_journal_space(self, command: SetJournalSpace, seq: int, now: int) -> list[Event]:
+        self.has_space = command.available
+        return [(SET_EVENT, 12)]
+
+    def _set_rules(self, command: SetRules, seq: int, now: int) -> list[Event]:
+        self.rules = self.orders.rules = self.keys.rules = command.rules
+        return [(SET_EVENT, 20)]
+
+    def _define_instrument(self, command: DefineInstrument, seq: int, now: int) -> list[Event]:
+        wanted = command.instrument
+        refused: Event = (REFUSED_EVENT, NOT_ALLOWED, 0, 0)
+        if (
+            wanted.tick_size < 1
+            or wanted.lot_size < 1
+            or wanted.tick_size * wanted.lot_size % AMOUNT_SCALE
+            or not 1 <= wanted.qty_min <= wanted.qty_max
+            or wanted.notional_min < 0
+            or not 0 <= wanted.maker_fee_ppm <= wanted.taker_fee_ppm <= 100_000
+            or not 0 <= wanted.band_ppm < PPM
+            or wanted.base == wanted.quote
+            or len(self.instruments) >= self.rules.instrument_versions_max
+        ):
+            return [refused]
+        market = self.markets.get(wanted.symbol)
+        if market is not None:
+            present = market.instrument
+            if (wanted.base, wanted.quote) != (present.base, present.quote):
+                return [refused]
+            if (wanted.tick_size, wanted.lot_size) != (present.tick_size, present.lot_size):
+                if not market.is_idle:
+                    return [refused]
+                # Prices and positions in the old grid mean nothing in the new one.
+                for account in self.accounts.values():
+                    holding = account.holdings.get(wanted.symbol)
+                    if holding is not None and holding.net * present.lot_size % wanted.lot_size:
+                        return [refused]
+                for account in self.accounts.values():
+                    holding = account.holdings.get(wanted.symbol)
+                    if holding is not None:
+                        holding.net = holding.net * present.lot_size // wanted.lot_size
+                market.last = market.reference = 0
+        instrument = Instrument(
+            wanted.symbol,
+            wanted.base,
+            wanted.quote,
+            wanted.tick_size,
+            wanted.lot_size,
+            wanted.qty_min,
+            wanted.qty_max,
+            wanted.notional_min,
+            wanted.band_ppm,
+            wanted.maker_fee_ppm,
+            wanted.taker_fee_ppm,
+            len(self.instruments),
+        )
+        self.instruments.append(instrument)
+        if market is None:
+            fees = self.fees.setdefault(instrument.quote, Balance())
+            self.markets[instrument.symbol] = Market(instrument, fees)
+        else:
+            market.instrument = instrument
+            market.unit = instrument.tick_size * instrument.lot_size // AMOUNT_SCALE
+        return [(SET_EVENT, 21)]
+
+    def _define_account(self, command: DefineAccount, seq: int, now: int) -> list[Event]:
+        present = self.accounts.get(command.account)
+        if present is None:
+            if command.mode not in (CASH, LIMITS) or len(self.accounts) >= self.rules.accounts_max:
+                return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+            self.accounts[command.account] = Account(command.account, command.mode)
+        elif present.mode != command.mode:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        return [(SET_EVENT, 22)]
+
+    def _set_limits(self, command: SetLimits, seq: int, now: int) -> list[Event]:
+        account = self.accounts.get(command.account)
+        if account is None:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        account.limits = command.limits
+        return [(SET_EVENT, 23)]
+
+    def _set_trading_status(self, command: SetTradingStatus, seq: int, now: int) -> list[Event]:
+        if command.status not in (TRADING, CANCEL_ONLY, HALTED):
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        if command.symbol == "*":
+            self.status = command.status
+        elif command.symbol in self.markets:
+            self.markets[command.symbol].status = command.status
+        else:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        return [(SET_EVENT, 24)]
+
+    def _set_reference(self, command: SetReference, seq: int, now: int) -> list[Event]:
+        market = self.markets.get(command.symbol)
+        if market is None or command.price < 1:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        market.reference = command.price
+        return [(SET_EVENT, 25)]
+
+    def _set_kill(self, command: SetKill, seq: int, now: int) -> list[Event]:
+        if command.account == "*":
+            self.killed = command.on
+        elif command.account in self.accounts:
+            self.accounts[command.account].killed = command.on
+        else:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        events: list[Event] = [(SET_EVENT, 26)]
+        if command.on:
+            self._begin(Work(seq, command.account, "", 0, BY_KILL), seq, now, events)
+        return events
+
+    def _adjust_balance(self, command: AdjustBalance, seq: int, now: int) -> list[Event]:
+        account = self.accounts.get(command.account)
+        if account is None:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        if command.txn_id in self.txn_ids:
+            return []
+        balance = account.balance(command.asset)
+        if account.mode == CASH and balance.free + command.amount < 0:
+            return [(REFUSED_EVENT, INSUFFICIENT_BALANCE, -command.amount, balance.free)]
+        balance.free += command.amount
+        self.adjusted[command.asset] = self.adjusted.get(command.asset, 0) + command.amount
+        self.txn_ids[command.txn_id] = None
+        if len(self.txn_ids) > self.rules.txn_ids_max:
+            del self.txn_ids[next(iter(self.txn_ids))]
+        return [(SET_EVENT, 27)]
+
+    def _revoke_token(self, command: RevokeToken, seq: int, now: int) -> list[Event]:
+        if not command.jti and command.account not in self.accounts:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        now_s = now // 1_000_000_000
+        for key in [key for key, (_, expires) in self.revocations.items() if 0 < expires < now_s]:
+            del self.revocations[key]
+        key = (command.jti, command.account)
+        if key not in self.revocations and len(self.revocations) >= self.rules.revocations_max:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        before = self.revocations.get(key, (0, 0))
+        self.revocations[key] = (
+            max(before[0], command.issued_until),
+            max(before[1], command.expires) if command.expires else 0,
+        )
+        return [(SET_EVENT, 28)]

@@ -1,0 +1,397 @@
+"""The shard's state as chunks, its hash, and what must always be true of it.
+
+A chunk is a list that starts with its name. Orders come in the order of the book, so that restoring
+is appending; nothing depends on how a dict or a heap happened to grow, so equal states give equal chunks.
+History: format 1, the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tradsys.core.account import Account, Balance
+from tradsys.core.market import Market
+from tradsys.core.memory import Record
+from tradsys.core.messages import (
+    CASH,
+    FILLED,
+    PARTIALLY_FILLED,
+    Event,
+    Instrument,
+    Limits,
+    PlaceOrder,
+    Rules,
+)
+from tradsys.core.order import Order
+
+if TYPE_CHECKING:
+    from tradsys.core.shard import Shard
+
+FORMAT = 1
+CHUNK_MAX = 1_000
+
+RESTING, WAITING, CLOSED = 0, 1, 2
+
+
+class Header(msgspec.Struct, array_like=True, tag="shard"):
+    format: int
+    name: str
+    rules: Rules
+    status: int
+    has_space: bool
+    killed: bool
+    trade_id: int
+    evicted_early: int
+    fees: list[tuple[str, int]]
+    adjusted: list[tuple[str, int]]
+
+
+class Instruments(msgspec.Struct, array_like=True, tag="instruments"):
+    versions: list[Instrument]
+
+
+class MarketState(msgspec.Struct, array_like=True):
+    symbol: str
+    version: int
+    status: int
+    last: int
+    reference: int
+
+
+class Markets(msgspec.Struct, array_like=True, tag="markets"):
+    markets: list[MarketState]
+
+
+class AccountState(msgspec.Struct, array_like=True):
+    name: str
+    mode: int
+    limits: Limits
+    killed: bool
+    balances: list[tuple[str, int, int]]
+    """(asset, free, reserved)"""
+    positions: list[tuple[str, int]]
+    """(symbol, net lots)"""
+
+
+class Accounts(msgspec.Struct, array_like=True, tag="accounts"):
+    accounts: list[AccountState]
+
+
+class OrderState(msgspec.Struct, array_like=True):
+    where: int
+    id: int
+    command: PlaceOrder
+    version: int
+    instrument: int
+    price: int
+    qty: int
+    open_qty: int
+    shown: int
+    expire_at: int
+    status: int
+    closed_reason: int
+    created_ns: int
+    updated_ns: int
+    updated_seq: int
+    reserved: int
+    cost: int
+    fee_num: int
+    fees: int
+    fills: list[tuple[int, Event]]
+
+
+class Orders(msgspec.Struct, array_like=True, tag="orders"):
+    """Per market: bids, asks (best first), waiting stops. Then closed ones as they closed."""
+
+    orders: list[OrderState]
+
+
+class Records(msgspec.Struct, array_like=True, tag="records"):
+    """(command, seq, time, events, instrument, closed at or 0); open ones by seq, then as they closed."""
+
+    records: list[tuple[PlaceOrder, int, int, list[Event], int, int]]
+
+
+class WorkState(msgspec.Struct, array_like=True, tag="work"):
+    work: list[tuple[int, str, str, int, int]]
+    """(id, account, symbol, side, reason)"""
+
+
+class Admin(msgspec.Struct, array_like=True, tag="admin"):
+    txn_ids: list[str]
+    revocations: list[tuple[str, str, int, int]]
+
+
+Chunk = Header | Instruments | Markets | Accounts | Orders | Records | WorkState | Admin
+
+
+def take(shard: Shard) -> Iterator[Any]:
+    """The state in chunks of at most 1,000 orders, accounts or records."""
+    yield Header(
+        FORMAT,
+        shard.name,
+        shard.rules,
+        shard.status,
+        shard.has_space,
+        shard.killed,
+        shard.trade_id,
+        shard.keys.evicted_early,
+        sorted((asset, balance.free) for asset, balance in shard.fees.items()),
+        sorted(shard.adjusted.items()),
+    )
+    for versions in _pieces(shard.instruments):
+        yield Instruments(versions)
+    yield Markets(
+        [
+            MarketState(symbol, market.instrument.version, market.status, market.last, market.reference)
+            for symbol, market in shard.markets.items()
+        ]
+    )
+    for accounts in _pieces(shard.accounts.values()):
+        yield Accounts([_account_state(account) for account in accounts])
+    for orders in _pieces(_all_orders(shard)):
+        yield Orders(orders)
+    for records in _pieces(_all_records(shard)):
+        yield Records(records)
+    yield WorkState([(w.id, w.account, w.symbol, w.side, w.reason) for w in shard.work])
+    yield Admin(
+        list(shard.txn_ids),
+        sorted((jti, name, until, expires) for (jti, name), (until, expires) in shard.revocations.items()),
+    )
+
+
+def _pieces(items: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while piece := list(islice(iterator, CHUNK_MAX)):
+        yield piece
+
+
+def _account_state(account: Account) -> AccountState:
+    return AccountState(
+        account.name,
+        account.mode,
+        account.limits,
+        account.killed,
+        sorted((asset, balance.free, balance.reserved) for asset, balance in account.balances.items()),
+        sorted((symbol, holding.net) for symbol, holding in account.holdings.items()),
+    )
+
+
+def _all_orders(shard: Shard) -> Iterator[OrderState]:
+    for market in shard.markets.values():
+        for side in (market.book.bids, market.book.asks):
+            for order in side:
+                yield _order_state(order, RESTING)
+        for side in (market.buy_stops, market.sell_stops):
+            for order in side:
+                yield _order_state(order, WAITING)
+    for order in shard.orders.closed:
+        yield _order_state(order, CLOSED)
+
+
+def _order_state(order: Order, where: int) -> OrderState:
+    return OrderState(
+        where,
+        order.id,
+        order.command,
+        order.version,
+        order.instrument.version,
+        order.price,
+        order.qty,
+        order.open_qty,
+        order.shown,
+        order.expire_at,
+        order.status,
+        order.closed_reason,
+        order.created_ns,
+        order.updated_ns,
+        order.updated_seq,
+        order.reserved,
+        order.cost,
+        order.fee_num,
+        order.fees,
+        order.fills or [],
+    )
+
+
+def _all_records(shard: Shard) -> Iterator[tuple[PlaceOrder, int, int, list[Event], int, int]]:
+    keys = shard.keys
+    closed = {key for _, key in keys.closed}
+    still_open = [record for bucket in keys.buckets for key, record in bucket.items() if key not in closed]
+    for record in sorted(still_open, key=lambda record: record.seq):
+        yield (record.command, record.seq, record.time_ns, record.events, record.instrument.version, 0)
+    for closed_ns, key in keys.closed:
+        account, _, client_order_id = key.partition("/")
+        found = keys.get(account, client_order_id)
+        assert found is not None
+        yield (found.command, found.seq, found.time_ns, found.events, found.instrument.version, closed_ns)
+
+
+def state_hash(shard: Shard) -> str:
+    encoder = msgspec.msgpack.Encoder()
+    digest = blake2b(digest_size=16)
+    for chunk in take(shard):
+        digest.update(encoder.encode(chunk))
+    return digest.hexdigest()
+
+
+def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Shard:
+    """Build the shard again. Raises msgspec.ValidationError for chunks that are not of this format."""
+    iterator = iter(chunks)
+    header = _chunk(next(iterator))
+    if not isinstance(header, Header) or header.format != FORMAT:
+        raise msgspec.ValidationError("the snapshot does not start with a header of format 1")
+    shard = cls(header.name, header.rules, order_pool_size)
+    shard.status, shard.has_space, shard.killed = header.status, header.has_space, header.killed
+    shard.trade_id = header.trade_id
+    shard.keys.evicted_early = header.evicted_early
+    shard.fees = {asset: Balance(amount) for asset, amount in header.fees}
+    shard.adjusted = dict(header.adjusted)
+    opened: list[Order] = []
+    for raw in iterator:
+        chunk = _chunk(raw)
+        if isinstance(chunk, Instruments):
+            shard.instruments.extend(chunk.versions)
+        elif isinstance(chunk, Markets):
+            for state in chunk.markets:
+                instrument = shard.instruments[state.version]
+                market = Market(instrument, shard.fees.setdefault(instrument.quote, Balance()))
+                market.status, market.last, market.reference = state.status, state.last, state.reference
+                shard.markets[state.symbol] = market
+        elif isinstance(chunk, Accounts):
+            for one in chunk.accounts:
+                _restore_account(shard, one)
+        elif isinstance(chunk, Orders):
+            for order_state in chunk.orders:
+                order = _restore_order(shard, order_state)
+                if order_state.where != CLOSED:
+                    opened.append(order)
+        elif isinstance(chunk, Records):
+            for command, seq, time_ns, events, version, closed_ns in chunk.records:
+                shard.keys.add(Record(command, seq, time_ns, events, shard.instruments[version]))
+                if closed_ns:
+                    shard.keys.close(command, closed_ns)
+        elif isinstance(chunk, WorkState):
+            from tradsys.core.shard import Work
+
+            shard.work.extend(Work(*work) for work in chunk.work)
+        elif isinstance(chunk, Admin):
+            shard.txn_ids = dict.fromkeys(chunk.txn_ids)
+            for jti, name, until, expires in chunk.revocations:
+                shard.revocations[jti, name] = (until, expires)
+    opened.sort(key=lambda order: order.id)
+    for order in opened:
+        order.account.open[order.id] = order
+        if order.expire_at:
+            shard.expiries.add(order)
+    return shard
+
+
+def _chunk(raw: Any) -> Any:
+    return msgspec.convert(raw, Chunk) if isinstance(raw, list) else raw
+
+
+def _restore_account(shard: Shard, state: AccountState) -> None:
+    account = shard.accounts[state.name] = Account(state.name, state.mode)
+    account.limits, account.killed = state.limits, state.killed
+    for asset, free, reserved in state.balances:
+        account.balances[asset] = Balance(free, reserved)
+    for symbol, net in state.positions:
+        instrument = shard.markets[symbol].instrument
+        account.holding(symbol, instrument.base, instrument.quote).net = net
+
+
+def _restore_order(shard: Shard, state: OrderState) -> Order:
+    command = state.command
+    account = shard.accounts[command.account]
+    market = shard.markets[command.symbol]
+    instrument = market.instrument
+    order = Order(
+        state.id, command.side, state.price, state.qty, command.display_qty, state.expire_at, account
+    )
+    order.command = command
+    order.instrument = shard.instruments[state.instrument]
+    order.holding = account.holding(instrument.symbol, instrument.base, instrument.quote)
+    order.version = state.version
+    order.open_qty, order.shown = state.open_qty, state.shown
+    order.status, order.closed_reason = state.status, state.closed_reason
+    order.created_ns, order.updated_ns = state.created_ns, state.updated_ns
+    order.updated_seq = state.updated_seq
+    order.reserved, order.cost = state.reserved, state.cost
+    order.fee_num, order.fees = state.fee_num, state.fees
+    order.fills = state.fills or None
+    memory = shard.orders
+    memory.buckets[order.id & (len(memory.buckets) - 1)][order.id] = order
+    if state.where == CLOSED:
+        memory.closed.append(order)
+        return order
+    memory.open_count += 1
+    if command.side > 0:
+        order.holding.open_buys += order.open_qty
+    else:
+        order.holding.open_sells += order.open_qty
+    if state.where == WAITING:
+        order.waiting = True
+        market.stops(command.side).append(order, command.stop_price)
+    else:
+        market.book.rest(order)
+    return order
+
+
+def check(shard: Shard) -> None:
+    """Raise AssertionError unless money is conserved and every structure agrees with every other."""
+    totals = {asset: fees.free for asset, fees in shard.fees.items()}
+    open_count = 0
+    for account in shard.accounts.values():
+        held: dict[int, int] = {}
+        lots: dict[tuple[str, int], int] = {}
+        for order in account.open.values():
+            assert order.status <= PARTIALLY_FILLED and order.open_qty > 0, f"order {order.id} is not open"
+            assert order.level is not None, f"open order {order.id} is in no book"
+            assert 0 < order.shown <= order.open_qty, f"order {order.id} shows what it has not"
+            balance = order.holding.quote if order.side > 0 else order.holding.base
+            held[id(balance)] = held.get(id(balance), 0) + order.reserved
+            key = (order.command.symbol, order.side)
+            lots[key] = lots.get(key, 0) + order.open_qty
+            open_count += 1
+        for asset, balance in account.balances.items():
+            totals[asset] = totals.get(asset, 0) + balance.free + balance.reserved
+            assert balance.reserved == held.get(id(balance), 0), f"{account.name}: reserved {asset} is off"
+            if account.mode == CASH:
+                assert balance.free >= 0, f"{account.name} owes {asset}"
+        for symbol, holding in account.holdings.items():
+            assert holding.open_buys == lots.get((symbol, 1), 0), f"{account.name}: open buys in {symbol}"
+            assert holding.open_sells == lots.get((symbol, -1), 0), f"{account.name}: open sells in {symbol}"
+    assert {a: t for a, t in totals.items() if t} == {a: t for a, t in shard.adjusted.items() if t}, (
+        "money was created or lost"
+    )
+    assert open_count == shard.orders.open_count
+    for symbol, market in shard.markets.items():
+        _check_market(symbol, market)
+        assert sum(a.holdings[symbol].net for a in shard.accounts.values() if symbol in a.holdings) == 0
+    for order in shard.orders.closed:
+        assert order.level is None and order.status >= FILLED and order.reserved == 0
+        assert (order.status == FILLED) == (order.open_qty == 0)
+    assert shard.keys.count == sum(len(bucket) for bucket in shard.keys.buckets)
+
+
+def _check_market(symbol: str, market: Market) -> None:
+    bids, asks = market.book.bids, market.book.asks
+    for side in (bids, asks, market.buy_stops, market.sell_stops):
+        assert side.ranks == sorted(side.levels), f"{symbol}: levels and ranks differ"
+        for rank, level in side.levels.items():
+            orders = []
+            order = level.head
+            while order is not None:
+                assert order.level is level
+                orders.append(order)
+                order = order.next
+            assert orders and level.tail is orders[-1], f"{symbol}: empty level {rank}"
+            assert level.count == len(orders) and level.shown == sum(o.shown for o in orders)
+    if bids.ranks and asks.ranks:
+        assert bids.ranks[-1] < -asks.ranks[-1], f"{symbol}: the book is crossed"
