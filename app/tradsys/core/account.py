@@ -17,7 +17,7 @@ class Balance:
 
 
 class Holding:
-    """One account in one symbol: its position and open orders in lots, and the two balances it moves."""
+    """One account in one symbol: position in 1e-8 of base, open orders in lots, the two balances it moves."""
 
     __slots__ = ("base", "net", "open_buys", "open_sells", "quote", "symbol")
 

@@ -169,7 +169,12 @@ class OrderBook:
                 return False
             order = other.levels[rank].head
             while order is not None:
-                if not (0 < order.expire_at <= now or (stp and order.account is taker.account)):
+                if 0 < order.expire_at <= now:
+                    pass
+                elif stp and order.account is taker.account:
+                    if stp != 2:
+                        return False  # matching would end here
+                else:
                     missing -= order.shown
                     if missing <= 0:
                         return True

@@ -15,7 +15,7 @@ from tradsys.core.order import Order
 
 BUCKETS = 4096
 LEAVE_MAX = 4
-"""Most records that one command lets go, so that forgetting never becomes a pause."""
+"""Most orders and most records that one command lets go, so that forgetting never becomes a pause."""
 
 
 class OrderMemory:
@@ -53,8 +53,11 @@ class OrderMemory:
         """The order has ended; it stays until enough others have. It is in no book any more."""
         assert order.level is None
         self.open_count -= 1
+        self.closed.append(order)
+
+    def sweep(self) -> None:
+        """Let go of the orders that closed longest ago, as long as there are too many."""
         closed = self.closed
-        closed.append(order)
         for _ in range(LEAVE_MAX):
             if len(closed) <= self.rules.closed_orders_max:
                 break

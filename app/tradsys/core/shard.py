@@ -157,8 +157,8 @@ class Shard:
         `seq` and `time_ns` never go back; accounts and symbols of account commands exist.
         """
         events = self._verbs[command.__class__](command, seq, time_ns)
-        if self.keys.closed:
-            self.keys.sweep(time_ns)
+        self.orders.sweep()
+        self.keys.sweep(time_ns)
         return events
 
     # --- what others may ask ------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class Shard:
 
     @property
     def work_due(self) -> bool:
-        return bool(self.work)
+        return bool(self.work) and self._next_work() is not None
 
     @property
     def next_expiry(self) -> int:
@@ -205,15 +205,17 @@ class Shard:
     # --- placing ------------------------------------------------------------------------------------
 
     def _place(self, command: PlaceOrder, seq: int, now: int) -> list[Event]:
-        account = self.accounts[command.account]
-        market = self.markets[command.symbol]
+        account = self.accounts.get(command.account)
+        market = self.markets.get(command.symbol)
+        if account is None or market is None:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         instrument = market.instrument
         side, qty, kind, tif = command.side, command.qty, command.type, command.time_in_force
         has_limit = kind in (LIMIT, STOP_LIMIT)
         price = command.price if has_limit else self._worst_price(market, command)
 
         keyed = bool(command.client_order_id)
-        may_rest = kind != MARKET and tif != IOC and tif != FOK
+        may_rest = kind >= STOP or (kind == LIMIT and tif != IOC and tif != FOK)
         refused = None
         if account.killed or self.killed:
             refused = (REFUSED_EVENT, KILL_SWITCH, 0, 0)
@@ -229,7 +231,7 @@ class Shard:
                     refused = (
                         REFUSED_EVENT, TOO_MANY_ORDERS, self.rules.shard_orders_max, self.orders.open_count
                     )  # fmt: skip
-            if refused is None and command.post_only:
+            if refused is None and command.post_only and kind == LIMIT:
                 crossed = market.book.best_live_opposite(side, price, now)
                 if crossed:
                     refused = (REFUSED_EVENT, WOULD_CROSS, crossed, price)
@@ -343,12 +345,12 @@ class Shard:
     ) -> Event | None:
         """Check 9, with `released` lots of the same side taken out first."""
         if side > 0:
-            position = holding.net + holding.open_buys + qty - released
+            position = holding.net + (holding.open_buys + qty - released) * instrument.lot_size
         else:
-            position = -holding.net + holding.open_sells + qty - released
+            position = -holding.net + (holding.open_sells + qty - released) * instrument.lot_size
         limit = account.limits.position_max
-        if limit and position * instrument.lot_size > limit:
-            return (REFUSED_EVENT, POSITION_LIMIT, limit, position * instrument.lot_size)
+        if limit and position > limit:
+            return (REFUSED_EVENT, POSITION_LIMIT, limit, position)
         return None
 
     # --- matching and settlement --------------------------------------------------------------------
@@ -433,7 +435,7 @@ class Shard:
             )  # fmt: skip
         lots = qty * market.instrument.lot_size
         to = buyer.holding
-        to.net += qty
+        to.net += lots
         to.open_buys -= qty
         to.base.free += lots
         if buyer.account.mode == CASH:
@@ -448,7 +450,7 @@ class Shard:
         else:
             to.quote.free -= cost
         giver = seller.holding
-        giver.net -= qty
+        giver.net -= lots
         giver.open_sells -= qty
         if seller.account.mode == CASH:
             seller.reserved -= lots
@@ -460,12 +462,13 @@ class Shard:
         self.trade_id += 1
         trade_id = self.trade_id
         event = (
-            TRADE_EVENT, trade_id, maker.id, taker.id, price, qty, maker_fee, taker_fee, maker_open, taker_open
+            TRADE_EVENT, trade_id, maker.id, taker.id,
+            price, qty, maker_fee, taker_fee, maker_open, taker_open
         )  # fmt: skip
         events.append(event)
         market.last = market.reference = price
         fill = (now, event)
-        for order, open_qty in ((taker, taker_open), (maker, maker_open)):
+        for order, open_qty in ((maker, maker_open), (taker, taker_open)):
             order.cost += price * qty
             order.updated_ns = now
             order.updated_seq = seq
@@ -485,15 +488,18 @@ class Shard:
     def _fire_stops(
         self, market: Market, seq: int, now: int, events: list[Event], work: Work | None = None
     ) -> None:
-        """Step 6: trigger the stops that the last price has reached, one after the other."""
+        """Step 6: trigger the stops that the last price has reached, one after the other.
+
+        While the symbol's cascade is work already, other commands leave its stops to that.
+        """
+        if work is None and self._cascade_of(market) is not None:
+            return
         done = 0
         while (order := market.next_due_stop()) is not None:
             if done == self.rules.step_orders_max:
                 if work is None:
-                    work = self._cascade_of(market)
-                    if work is None:
-                        work = Work(seq, "", market.instrument.symbol, 0, 0)
-                        self.work.append(work)
+                    work = Work(seq, "", market.instrument.symbol, 0, 0)
+                    self.work.append(work)
                 events.append((WORK_EVENT, work.id, done, 1))
                 return
             done += 1
@@ -507,7 +513,7 @@ class Shard:
             events.append((TRIGGERED_EVENT, order.id))
             self._match(market, order, seq, now, events)
         if work is not None:
-            self.work.popleft()
+            self.work.remove(work)
             events.append((WORK_EVENT, work.id, done, 0))
 
     def _cascade_of(self, market: Market) -> Work | None:
@@ -561,14 +567,18 @@ class Shard:
     # --- replace and cancel -------------------------------------------------------------------------
 
     def _replace(self, command: ReplaceOrder, seq: int, now: int) -> list[Event]:
-        account = self.accounts[command.account]
+        account = self.accounts.get(command.account)
+        if account is None:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         if account.killed or self.killed:
             return [(REFUSED_EVENT, KILL_SWITCH, 0, 0)]
         order = self.orders.get(command.order_id)
         if order is None or order.account is not account:
             return [(REFUSED_EVENT, NO_SUCH_ORDER, 0, 0)]
         if order.status > PARTIALLY_FILLED:
-            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, order.status)]
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, 0)]
+        if 0 < order.expire_at <= now:
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, 0)]
         if command.version >= 0 and command.version != order.version:
             return [(REFUSED_EVENT, VERSION_CONFLICT, order.version, command.version)]
         placed: PlaceOrder = order.command
@@ -581,10 +591,10 @@ class Shard:
             return [(REFUSED_EVENT, NOT_CANCELABLE, filled, qty)]
         has_limit = placed.type == LIMIT or placed.type == STOP_LIMIT
         if command.price and not has_limit:
-            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, command.price)]
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, 0)]
         price = command.price or order.price
         refused = self._refuse_price_or_size(account, market, order.side, qty, price, has_limit)
-        if refused is None and placed.post_only:
+        if refused is None and placed.post_only and placed.type == LIMIT:
             crossed = market.book.best_live_opposite(order.side, price, now)
             if crossed:
                 refused = (REFUSED_EVENT, WOULD_CROSS, crossed, price)
@@ -623,7 +633,7 @@ class Shard:
         order.updated_seq = seq
         kept = order.waiting or (price == order.price and qty <= order.qty)
         events: list[Event] = [
-            (REPLACED_EVENT, order.id, order.version, price, qty, open_qty, 1 if kept else 0)
+            (REPLACED_EVENT, order.id, order.version, price if has_limit else 0, qty, open_qty, int(kept))
         ]
         if order.waiting:
             stops = market.stops(order.side)
@@ -645,13 +655,15 @@ class Shard:
         return events
 
     def _cancel(self, command: CancelOrder, seq: int, now: int) -> list[Event]:
+        if command.account not in self.accounts:
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         order = self.orders.get(command.order_id)
         if order is None or order.account.name != command.account:
             return [(REFUSED_EVENT, NO_SUCH_ORDER, 0, 0)]
         if order.status == CANCELED:
             return []
         if order.status > PARTIALLY_FILLED:
-            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, order.status)]
+            return [(REFUSED_EVENT, NOT_CANCELABLE, 0, 0)]
         events: list[Event] = []
         self._close(self.markets[order.command.symbol], order, CANCELED, BY_REQUEST, seq, now, events)
         return events
@@ -659,6 +671,8 @@ class Shard:
     # --- long work, in steps ------------------------------------------------------------------------
 
     def _cancel_orders(self, command: CancelOrders, seq: int, now: int) -> list[Event]:
+        if command.account not in self.accounts or (command.symbol and command.symbol not in self.markets):
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         events: list[Event] = []
         self._begin(Work(seq, command.account, command.symbol, command.side, BY_REQUEST), seq, now, events)
         return events
@@ -677,15 +691,22 @@ class Shard:
             self.work.append(work)
 
     def _continue_work(self, command: ContinueWork, seq: int, now: int) -> list[Event]:
-        if not self.work:
+        work = self._next_work()
+        if work is None:
             return [(WORK_EVENT, 0, 0, 0)]
-        work = self.work[0]
         events: list[Event] = []
         if not work.account:
             self._fire_stops(self.markets[work.symbol], seq, now, events, work)
         elif not self._cancel_step(work, seq, now, events):
-            self.work.popleft()
+            self.work.remove(work)
         return events
+
+    def _next_work(self) -> Work | None:
+        """The oldest work that can go on: a cascade waits while its symbol may not trade."""
+        for work in self.work:
+            if work.account or self.trading_status(self.markets[work.symbol]) == TRADING:
+                return work
+        return None
 
     def _cancel_step(self, work: Work, seq: int, now: int, events: list[Event]) -> bool:
         """Cancel one step of matching orders, oldest first; True: there are more."""
@@ -727,7 +748,10 @@ class Shard:
         return [(SET_EVENT, 12)]
 
     def _set_rules(self, command: SetRules, seq: int, now: int) -> list[Event]:
-        self.rules = self.orders.rules = self.keys.rules = command.rules
+        rules = command.rules
+        if rules.step_orders_max < 1 or any(getattr(rules, name) < 0 for name in rules.__struct_fields__):
+            return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
+        self.rules = self.orders.rules = self.keys.rules = rules
         return [(SET_EVENT, 20)]
 
     def _define_instrument(self, command: DefineInstrument, seq: int, now: int) -> list[Event]:
@@ -742,6 +766,7 @@ class Shard:
             or not 0 <= wanted.maker_fee_ppm <= wanted.taker_fee_ppm <= 100_000
             or not 0 <= wanted.band_ppm < PPM
             or wanted.base == wanted.quote
+            or wanted.symbol in ("", "*")
             or len(self.instruments) >= self.rules.instrument_versions_max
         ):
             return [refused]
@@ -753,15 +778,7 @@ class Shard:
             if (wanted.tick_size, wanted.lot_size) != (present.tick_size, present.lot_size):
                 if not market.is_idle:
                     return [refused]
-                # Prices and positions in the old grid mean nothing in the new one.
-                for account in self.accounts.values():
-                    holding = account.holdings.get(wanted.symbol)
-                    if holding is not None and holding.net * present.lot_size % wanted.lot_size:
-                        return [refused]
-                for account in self.accounts.values():
-                    holding = account.holdings.get(wanted.symbol)
-                    if holding is not None:
-                        holding.net = holding.net * present.lot_size // wanted.lot_size
+                # They are ticks, and mean nothing in another grid.
                 market.last = market.reference = 0
         instrument = Instrument(
             wanted.symbol,
@@ -789,7 +806,8 @@ class Shard:
     def _define_account(self, command: DefineAccount, seq: int, now: int) -> list[Event]:
         present = self.accounts.get(command.account)
         if present is None:
-            if command.mode not in (CASH, LIMITS) or len(self.accounts) >= self.rules.accounts_max:
+            full = len(self.accounts) >= self.rules.accounts_max
+            if full or command.mode not in (CASH, LIMITS) or command.account in ("", "*"):
                 return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
             self.accounts[command.account] = Account(command.account, command.mode)
         elif present.mode != command.mode:
@@ -816,7 +834,7 @@ class Shard:
 
     def _set_reference(self, command: SetReference, seq: int, now: int) -> list[Event]:
         market = self.markets.get(command.symbol)
-        if market is None or command.price < 1:
+        if market is None or command.price < 0:
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         market.reference = command.price
         return [(SET_EVENT, 25)]

@@ -75,7 +75,7 @@ class AccountState(msgspec.Struct, array_like=True):
     balances: list[tuple[str, int, int]]
     """(asset, free, reserved)"""
     positions: list[tuple[str, int]]
-    """(symbol, net lots)"""
+    """(symbol, net in 1e-8 of base)"""
 
 
 class Accounts(msgspec.Struct, array_like=True, tag="accounts"):
