@@ -45,6 +45,9 @@ CONFIG_ENV = "TRADSYS_CONFIG"
 DATA_DIR_ENV = "DATA_DIR"
 """Accepted beside TRADSYS_DATA_DIR, which wins."""
 
+CLIENT_VARIABLES = frozenset({"TRADSYS_URL", "TRADSYS_ADMIN_URL", "TRADSYS_TOKEN", "TRADSYS_ACCOUNT"})
+"""Variables of the commands that ask a venue; no settings of one."""
+
 EXIT_CONFIGURATION = 78
 """EX_CONFIG of sysexits.h."""
 
@@ -343,8 +346,11 @@ def _gather(environ: Mapping[str, str], config: str | None) -> tuple[Settings, d
                 raise _unknown(str(name), _FIELDS)
             values[name], sources[name] = _value(name, given, key=name), path
     # An empty variable counts as unset: that is how shells and compose files say "nothing".
-    given_by_env = {name: text for name, text in environ.items() if name.startswith(ENV_PREFIX) and text}
-    given_by_env.pop(CONFIG_ENV, None)
+    given_by_env = {
+        name: text
+        for name, text in environ.items()
+        if name.startswith(ENV_PREFIX) and name != CONFIG_ENV and name not in CLIENT_VARIABLES and text
+    }
     if environ.get(DATA_DIR_ENV) and "TRADSYS_DATA_DIR" not in given_by_env:
         values["data_dir"], sources["data_dir"] = environ[DATA_DIR_ENV], DATA_DIR_ENV
     for variable, text in given_by_env.items():
@@ -352,7 +358,9 @@ def _gather(environ: Mapping[str, str], config: str | None) -> tuple[Settings, d
         if name == "seed":
             raise SettingsError(variable, "can only be given in the file")
         if name not in _FIELDS or variable != _env_name(name):
-            raise _unknown(variable, [CONFIG_ENV, *map(_env_name, _FIELDS)])
+            error = _unknown(name, ["config", *_FIELDS])
+            nearest = _env_name(error.nearest) if error.nearest else None
+            raise SettingsError(variable, error.problem, nearest)
         values[name], sources[name] = _value(name, text, key=variable, from_env=True), variable
     settings = Settings(**values)
     _check_together(settings)
@@ -431,13 +439,13 @@ def _seed_error(message: str) -> SettingsError:
     key = "seed" + path.rstrip("`")
     unknown = re.fullmatch("Object contains unknown field `(.*)`", problem)
     if unknown:
-        names = [*Seed.__struct_fields__, *SeedSymbol.__struct_fields__, *SeedAccount.__struct_fields__]
-        return _unknown(unknown[1], names, prefix=f"{key}.")
+        struct = SeedSymbol if "symbols" in path else SeedAccount if "accounts" in path else Seed
+        return _unknown(unknown[1], struct.__struct_fields__, prefix=f"{key}.")
     return SettingsError(key, problem)
 
 
 def _unknown(name: str, names: Iterable[str], prefix: str = "") -> SettingsError:
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, names, n=1)
     return SettingsError(f"{prefix}{name}", "there is no such setting", nearest[0] if nearest else None)
 
 

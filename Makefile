@@ -1,0 +1,97 @@
+# Every command a person needs; `make help` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first that is new enough and runs: what a version manager puts on PATH need not run.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+
+# meinheld, of the profile `baseline`, builds without greenlet only.
+export MEINHELD_NOGREEN := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The environment is keyed on what it was made from: a changed lock makes it anew, an unchanged one costs nothing.
+key = $(shell cat $(1) | sha256sum | cut -c1-16)
+RUN_ENV := .venv/.run-$(call key,app/requirements.lock app/pyproject.toml)
+DEV_ENV := .venv/.dev-$(call key,app/requirements.lock app/pyproject.toml tests/requirements.lock)
+
+STAGE = STAGES=build/stages/$@ .ci/stage
+
+.PHONY: help
+help: ## List these commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- run ----------------------------------------------------------------------
+
+# If make is killed, the venue must not stay behind.
+with_make := $(if $(shell command -v setpriv),setpriv --pdeathsig TERM --)
+
+.PHONY: run
+run: $(RUN_ENV) ## Start the venue on this machine (DATA_DIR=./data, TRADSYS_PORT=8000, …); Ctrl-C ends it.
+	@exec $(with_make) $(BIN)/tradsys run
+
+$(RUN_ENV):
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found (set PYTHON=…)" >&2; exit 1; }
+	@echo "Making .venv with $(PYTHON) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r app/requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable app
+	@rm -f .venv/.run-* && touch $@
+
+# --- test ---------------------------------------------------------------------
+
+.PHONY: dev
+dev: $(DEV_ENV) ## Make .venv with everything the tests need.
+
+$(DEV_ENV): $(RUN_ENV)
+	@echo "Adding the tools of the tests to .venv …"
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r tests/requirements.lock
+	@rm -f .venv/.dev-* && touch $@
+
+tool_packages := wrk strace faketime
+missing_tools = $(foreach tool,$(tool_packages),$(if $(shell command -v $(tool)),,$(tool)))
+
+.PHONY: tools
+tools: ## Install the system packages that the tests need (wrk, strace, faketime); Debian, as root.
+	@missing="$(strip $(missing_tools))"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $$missing …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else \
+	    echo "The tests need these system packages: $$missing (on Debian: sudo apt-get install $$missing)" >&2; exit 1; \
+	fi
+
+.PHONY: test
+test: $(DEV_ENV) tools ## Check everything: style, types, layers, tests with coverage, planted bugs (≤ 15 minutes).
+	@rm -f build/stages/$@
+	@$(STAGE) 60 style $(BIN)/ruff check .
+	@$(STAGE) 60 format $(BIN)/ruff format --check .
+	@$(STAGE) 180 types $(BIN)/mypy
+	@$(STAGE) 60 layers $(BIN)/lint-imports
+	@rm -rf build/coverage && mkdir -p build/coverage
+	@$(STAGE) 780 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal 
+	@$(STAGE) 60 coverage $(BIN)/python tests/coverage_gate.py
+	@STAGES=build/stages/$@ .ci/stage table
+
+# --- keep up ------------------------------------------------------------------
+
+.PHONY: format
+format: $(DEV_ENV) ## Put the code into its form.
+	@$(BIN)/ruff check --fix --quiet . && $(BIN)/ruff format .
+
+compile_lock := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header
+.PHONY: lock
+lock: $(DEV_ENV) ## Bring the lock files up to app/pyproject.toml; what is locked stays (UPGRADE=1: the newest).
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build app/pyproject.toml -o app/requirements.lock
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra baseline --extra dev \
+	    --constraint app/requirements.lock app/pyproject.toml -o tests/requirements.lock
+
+.PHONY: clean
+clean: ## Remove what was built; .venv and data stay.
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis app/build
+	@find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
