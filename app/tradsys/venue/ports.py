@@ -7,18 +7,12 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from tradsys.core.messages import Command, Event
+# Part of the journal's format, and so of the codec; it is everybody's word for a command with its events.
+from tradsys.codec.frame import Entry as Entry
 
 
 class JournalError(Exception):
     """The journal can't be written or trusted. The process must stop; what was under way is unknown."""
-
-
-class Entry(Struct, frozen=True, gc=False, array_like=True):
-    """One command with the events it caused; `seq` of entry i of a frame is `first_seq + i`."""
-
-    command: Command
-    events: list[Event]
 
 
 class Frame(Struct, frozen=True, gc=False):
@@ -28,6 +22,8 @@ class Frame(Struct, frozen=True, gc=False):
     time_ns: int
     epoch: int
     entries: list[Entry]
+    payload: bytes = b""
+    """The entries as they stand in the journal: what a replay's own entries, encoded, must equal."""
 
 
 class Journal(Protocol):
