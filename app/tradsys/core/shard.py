@@ -16,7 +16,7 @@ from tradsys.core.account import Account, Balance, Holding
 from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, TRADED
 from tradsys.core.expiry import Expiries
 from tradsys.core.market import Market, band
-from tradsys.core.memory import KeyMemory, OrderMemory, Record
+from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory, Record
 from tradsys.core.messages import (
     ACCEPTED_EVENT,
     AMOUNT_SCALE,
@@ -326,7 +326,7 @@ class Shard:
             if price < low:
                 return (REFUSED_EVENT, PRICE_BAND, low, price)
         notional = price * qty * market.unit
-        if price and notional < instrument.notional_min:
+        if price and instrument.notional_min and notional < instrument.notional_min:
             return (REFUSED_EVENT, PRICE_BAND, instrument.notional_min, notional)
         if qty < instrument.qty_min:
             return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_min, qty)
@@ -477,8 +477,9 @@ class Shard:
                 order.fills = [fill]
             else:
                 fills.append(fill)
-                if len(fills) > self.rules.order_fills_max:
-                    del fills[0]
+                keep = self.rules.order_fills_max or 1
+                if len(fills) > keep:
+                    del fills[:-keep]
             if open_qty:
                 order.status = PARTIALLY_FILLED
             else:
@@ -863,12 +864,14 @@ class Shard:
         balance.free += command.amount
         self.adjusted[command.asset] = self.adjusted.get(command.asset, 0) + command.amount
         self.txn_ids[command.txn_id] = None
-        if len(self.txn_ids) > self.rules.txn_ids_max:
-            del self.txn_ids[next(iter(self.txn_ids))]
+        for _ in range(LEAVE_MAX):
+            if len(self.txn_ids) > self.rules.txn_ids_max:
+                del self.txn_ids[next(iter(self.txn_ids))]
         return [(SET_EVENT, 27)]
 
     def _revoke_token(self, command: RevokeToken, seq: int, now: int) -> list[Event]:
-        if not command.jti and command.account not in self.accounts:
+        names_nothing = not command.jti and not command.account
+        if names_nothing or (command.account and command.account not in self.accounts):
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         now_s = now // 1_000_000_000
         for key in [key for key, (_, expires) in self.revocations.items() if 0 < expires < now_s]:
@@ -876,9 +879,10 @@ class Shard:
         key = (command.jti, command.account)
         if key not in self.revocations and len(self.revocations) >= self.rules.revocations_max:
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
-        before = self.revocations.get(key, (0, 0))
+        issued_until, expires = self.revocations.get(key, (command.issued_until, command.expires))
+        for_ever = not (expires and command.expires)
         self.revocations[key] = (
-            max(before[0], command.issued_until),
-            max(before[1], command.expires) if command.expires else 0,
+            max(issued_until, command.issued_until),
+            0 if for_ever else max(expires, command.expires),
         )
         return [(SET_EVENT, 28)]
