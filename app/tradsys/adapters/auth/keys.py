@@ -247,7 +247,10 @@ def _public_key(entry: object) -> tuple[str, VerificationKey] | None:
         text = entry.get(member)
         if not isinstance(text, str):
             raise ValueError(f"{member} is missing or not a text")
-        base64url.decode(text)
+        try:
+            base64url.decode(text)
+        except ValueError as refusal:
+            raise ValueError(f"{member} is {refusal}") from None
         public[member] = text
     # The exceptions of the libraries may quote the key, so they are not passed on.
     try:
