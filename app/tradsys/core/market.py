@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from tradsys.core.account import Balance
 from tradsys.core.book import OrderBook, Side
-from tradsys.core.messages import AMOUNT_SCALE, PPM, TRADING, Instrument
+from tradsys.core.messages import AMOUNT_SCALE, PPM, TRADING, Event, Instrument
 from tradsys.core.order import Order
+
+RECENT_TRADES_MAX = 100
 
 
 class Market:
@@ -18,6 +22,7 @@ class Market:
         "reference",
         "sell_stops",
         "status",
+        "trades",
         "unit",
     )
 
@@ -34,6 +39,8 @@ class Market:
         self.status = TRADING
         self.last = 0
         self.reference = 0
+        self.trades: deque[tuple[int, int, int, Event]] = deque(maxlen=RECENT_TRADES_MAX)
+        """(time_ns, seq, taker side, trade event) of the latest trades, oldest first."""
 
     @property
     def is_idle(self) -> bool:

@@ -11,7 +11,7 @@ integers of 1e-8; fee rates and bands are parts per million; times are unix nano
 
 from __future__ import annotations
 
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from msgspec import Struct
 
@@ -36,16 +36,24 @@ NEW, PARTIALLY_FILLED, FILLED, CANCELED, REJECTED, EXPIRED = 1, 2, 3, 4, 5, 6
 TRADING, CANCEL_ONLY, HALTED = 1, 2, 3
 CASH, LIMITS = 1, 2
 
-SIDE_WORDS = {BUY: "buy", SELL: "sell"}
-TYPE_WORDS = {LIMIT: "limit", MARKET: "market", STOP: "stop", STOP_LIMIT: "stop_limit"}
-TIME_IN_FORCE_WORDS = {GTC: "gtc", IOC: "ioc", FOK: "fok", GTD: "gtd", DAY: "day"}
-STP_WORDS = {
+SideWord = Literal["buy", "sell"]
+TypeWord = Literal["limit", "market", "stop", "stop_limit"]
+TimeInForceWord = Literal["gtc", "ioc", "fok", "gtd", "day"]
+StpWord = Literal["none", "cancel_taker", "cancel_maker", "cancel_both"]
+StatusWord = Literal["new", "partially_filled", "filled", "canceled", "rejected", "expired"]
+TradingStatusWord = Literal["trading", "cancel_only", "halted"]
+RiskModeWord = Literal["cash", "limits"]
+
+SIDE_WORDS: dict[int, SideWord] = {BUY: "buy", SELL: "sell"}
+TYPE_WORDS: dict[int, TypeWord] = {LIMIT: "limit", MARKET: "market", STOP: "stop", STOP_LIMIT: "stop_limit"}
+TIME_IN_FORCE_WORDS: dict[int, TimeInForceWord] = {GTC: "gtc", IOC: "ioc", FOK: "fok", GTD: "gtd", DAY: "day"}
+STP_WORDS: dict[int, StpWord] = {
     STP_NONE: "none",
     STP_CANCEL_TAKER: "cancel_taker",
     STP_CANCEL_MAKER: "cancel_maker",
     STP_CANCEL_BOTH: "cancel_both",
 }
-STATUS_WORDS = {
+STATUS_WORDS: dict[int, StatusWord] = {
     NEW: "new",
     PARTIALLY_FILLED: "partially_filled",
     FILLED: "filled",
@@ -53,8 +61,12 @@ STATUS_WORDS = {
     REJECTED: "rejected",
     EXPIRED: "expired",
 }
-TRADING_STATUS_WORDS = {TRADING: "trading", CANCEL_ONLY: "cancel_only", HALTED: "halted"}
-RISK_MODE_WORDS = {CASH: "cash", LIMITS: "limits"}
+TRADING_STATUS_WORDS: dict[int, TradingStatusWord] = {
+    TRADING: "trading",
+    CANCEL_ONLY: "cancel_only",
+    HALTED: "halted",
+}
+RISK_MODE_WORDS: dict[int, RiskModeWord] = {CASH: "cash", LIMITS: "limits"}
 
 # Why an order ended without being filled (CLOSED events, `reason` of an order).
 BY_REQUEST, BY_SELF_TRADE, BY_KILL, BY_ADMIN, UNFILLED, TIME_UP = 1, 2, 3, 4, 5, 6

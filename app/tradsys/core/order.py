@@ -79,7 +79,7 @@ class Order:
         """Sum of notional × rate over all fills; its ceiling in whole units is what has been charged."""
         self.fees: int = 0
         self.fills: list[Any] | None = None
-        """(time_ns, trade event), oldest first, the latest `order_fills_max` of them; None before any."""
+        """(time_ns, seq, taker side, trade event), the latest `order_fills_max`; None before any."""
 
 
 class Level:

@@ -210,55 +210,18 @@ class Shard:
         if account is None or market is None:
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         instrument = market.instrument
-        side, qty, kind, tif = command.side, command.qty, command.type, command.time_in_force
-        has_limit = kind in (LIMIT, STOP_LIMIT)
-        price = command.price if has_limit else self._worst_price(market, command)
-
-        keyed = bool(command.client_order_id)
-        may_rest = kind >= STOP or (kind == LIMIT and tif != IOC and tif != FOK)
-        refused = None
-        if account.killed or self.killed:
-            refused = (REFUSED_EVENT, KILL_SWITCH, 0, 0)
-        elif self.status != TRADING or market.status != TRADING or not self.has_space:
-            refused = (REFUSED_EVENT, NOT_TRADING, 0, self.trading_status(market))
-        else:
-            refused = self._refuse_price_or_size(account, market, side, qty, price, has_limit)
-            if refused is None and may_rest:
-                orders_max = account.limits.open_orders_max or self.rules.account_orders_max
-                if len(account.open) >= orders_max:
-                    refused = (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, len(account.open))
-                elif self.orders.open_count >= self.rules.shard_orders_max:
-                    refused = (
-                        REFUSED_EVENT, TOO_MANY_ORDERS, self.rules.shard_orders_max, self.orders.open_count
-                    )  # fmt: skip
-            if refused is None and command.post_only and kind == LIMIT:
-                crossed = market.book.best_live_opposite(side, price, now)
-                if crossed:
-                    refused = (REFUSED_EVENT, WOULD_CROSS, crossed, price)
-        if refused is None:
-            holding = account.holdings.get(instrument.symbol) or account.holding(
-                instrument.symbol, instrument.base, instrument.quote
-            )
-            if account.mode == LIMITS:
-                if account.limits.position_max:
-                    refused = self._refuse_position(account, holding, instrument, side, qty, 0)
-                reserved = 0
-            elif side > 0:
-                notional = price * qty * market.unit
-                reserved = notional - (-notional * instrument.taker_fee_ppm // PPM)
-                if reserved > holding.quote.free:
-                    refused = (REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, holding.quote.free)
-            else:
-                reserved = qty * instrument.lot_size
-                if reserved > holding.base.free:
-                    refused = (REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, holding.base.free)
+        refused, price, reserved = self._judge(command, account, market, now)
         if refused is not None:
             events: list[Event] = [refused]
-            if keyed:
+            if command.client_order_id:
                 self.keys.add(Record(command, seq, now, events, instrument))
                 self.keys.close(command, now)
             return events
 
+        side, qty, kind, tif = command.side, command.qty, command.type, command.time_in_force
+        holding = account.holdings.get(instrument.symbol) or account.holding(
+            instrument.symbol, instrument.base, instrument.quote
+        )
         if tif == GTD:
             expire_at = command.expire_at
         elif tif == DAY:
@@ -287,7 +250,7 @@ class Shard:
                 holding.base.reserved += reserved
 
         events = [(ACCEPTED_EVENT, seq)]
-        if keyed:
+        if command.client_order_id:
             # The record holds the list itself: it is complete when this command is.
             self.keys.add(Record(command, seq, now, events, instrument))
         if kind >= STOP:
@@ -302,6 +265,58 @@ class Shard:
         if market.buy_stops.ranks or market.sell_stops.ranks:
             self._fire_stops(market, seq, now, events)
         return events
+
+    def judge(self, command: PlaceOrder, now: int) -> tuple[Event | None, int]:
+        """(refusal or None, worst price) of an order, without placing it."""
+        refused, price, _ = self._judge(
+            command, self.accounts[command.account], self.markets[command.symbol], now
+        )
+        return refused, price
+
+    def _judge(
+        self, command: PlaceOrder, account: Account, market: Market, now: int
+    ) -> tuple[Event | None, int, int]:
+        """All checks of an order in their order: (refusal or None, worst price, reservation)."""
+        if account.killed or self.killed:
+            return (REFUSED_EVENT, KILL_SWITCH, 0, 0), 0, 0
+        if self.status != TRADING or market.status != TRADING or not self.has_space:
+            return (REFUSED_EVENT, NOT_TRADING, 0, self.trading_status(market)), 0, 0
+        side, qty, kind = command.side, command.qty, command.type
+        has_limit = kind in (LIMIT, STOP_LIMIT)
+        price = command.price if has_limit else self._worst_price(market, command)
+        refused = self._refuse_price_or_size(account, market, side, qty, price, has_limit)
+        if refused is not None:
+            return refused, price, 0
+        tif = command.time_in_force
+        if kind >= STOP or (kind == LIMIT and tif != IOC and tif != FOK):
+            orders_max = account.limits.open_orders_max or self.rules.account_orders_max
+            open_count = len(account.open)
+            if open_count >= orders_max:
+                return (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, open_count), price, 0
+            orders_max, open_count = self.rules.shard_orders_max, self.orders.open_count
+            if open_count >= orders_max:
+                return (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, open_count), price, 0
+        if command.post_only and kind == LIMIT:
+            crossed = market.book.best_live_opposite(side, price, now)
+            if crossed:
+                return (REFUSED_EVENT, WOULD_CROSS, crossed, price), price, 0
+        instrument = market.instrument
+        if account.mode == LIMITS:
+            if not account.limits.position_max:
+                return None, price, 0
+            holding = account.holding(instrument.symbol, instrument.base, instrument.quote)
+            return self._refuse_position(account, holding, instrument, side, qty, 0), price, 0
+        if side > 0:
+            notional = price * qty * market.unit
+            reserved = notional - (-notional * instrument.taker_fee_ppm // PPM)
+            balance = account.balances.get(instrument.quote)
+        else:
+            reserved = qty * instrument.lot_size
+            balance = account.balances.get(instrument.base)
+        free = balance.free if balance is not None else 0
+        if reserved > free:
+            return (REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, free), price, 0
+        return None, price, reserved
 
     def _worst_price(self, market: Market, command: PlaceOrder) -> int:
         """The protection price of a MARKET or STOP order; 0: there is nothing to protect against."""
@@ -467,7 +482,8 @@ class Shard:
         )  # fmt: skip
         events.append(event)
         market.last = market.reference = price
-        fill = (now, event)
+        fill = (now, seq, taker.side, event)
+        market.trades.append(fill)
         for order, open_qty in ((maker, maker_open), (taker, taker_open)):
             order.cost += price * qty
             order.updated_ns = now

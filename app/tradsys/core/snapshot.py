@@ -61,6 +61,7 @@ class MarketState(msgspec.Struct, array_like=True):
     status: int
     last: int
     reference: int
+    trades: list[tuple[int, int, int, Event]]
 
 
 class Markets(msgspec.Struct, array_like=True, tag="markets"):
@@ -102,7 +103,7 @@ class OrderState(msgspec.Struct, array_like=True):
     cost: int
     fee_num: int
     fees: int
-    fills: list[tuple[int, Event]]
+    fills: list[tuple[int, int, int, Event]]
 
 
 class Orders(msgspec.Struct, array_like=True, tag="orders"):
@@ -146,12 +147,7 @@ def take(shard: Shard) -> Iterator[Any]:
     )
     for versions in _pieces(shard.instruments):
         yield Instruments(versions)
-    yield Markets(
-        [
-            MarketState(symbol, market.instrument.version, market.status, market.last, market.reference)
-            for symbol, market in shard.markets.items()
-        ]
-    )
+    yield Markets([_market_state(symbol, market) for symbol, market in shard.markets.items()])
     for accounts in _pieces(shard.accounts.values()):
         yield Accounts([_account_state(account) for account in accounts])
     for orders in _pieces(_all_orders(shard)):
@@ -169,6 +165,11 @@ def _pieces(items: Iterable[Any]) -> Iterator[list[Any]]:
     iterator = iter(items)
     while piece := list(islice(iterator, CHUNK_MAX)):
         yield piece
+
+
+def _market_state(symbol: str, market: Market) -> MarketState:
+    version = market.instrument.version
+    return MarketState(symbol, version, market.status, market.last, market.reference, list(market.trades))
 
 
 def _account_state(account: Account) -> AccountState:
@@ -262,6 +263,7 @@ def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Sh
                 instrument = shard.instruments[state.version]
                 market = Market(instrument, shard.fees.setdefault(instrument.quote, Balance()))
                 market.status, market.last, market.reference = state.status, state.last, state.reference
+                market.trades.extend(state.trades)
                 shard.markets[state.symbol] = market
         elif isinstance(chunk, Accounts):
             for one in chunk.accounts:

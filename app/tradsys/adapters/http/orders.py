@@ -1,0 +1,432 @@
+"""Orders over REST: decode, hand to the venue, answer with what the journal now holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import MutableSequence, Sequence
+from typing import Any, ClassVar
+
+import falcon
+from falcon import Response
+from msgspec import Struct
+
+from tradsys.adapters.http.edge import EdgeRequest, answer_problem
+from tradsys.codec import binary_v1
+from tradsys.codec.decimals import Grid, grid_of, text_of
+from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
+from tradsys.codec.json_v1 import (
+    NewOrders,
+    OrderIds,
+    OrderReply,
+    Replacement,
+    client_order_id_of,
+    decode,
+    decode_new_order,
+    decoder,
+    encode,
+    order_number,
+    place_command,
+    rejected_reply_of,
+    replace_command,
+    reply_of,
+    reply_of_order,
+)
+from tradsys.core import messages as m
+from tradsys.core.order import Order
+from tradsys.venue.ports import READ, TRADE
+from tradsys.venue.venue import BATCH_MAX, Done, Outcome, Venue
+
+ORDER_BODY_MAX = 64 * 1024
+PAGE_MAX = 1_000
+
+
+class Result(Struct, omit_defaults=True):
+    """One of a batch: the order, or the error that this one alone would have got."""
+
+    ok: bool
+    order: OrderReply | None = None
+    error: dict[str, Any] | None = None
+
+
+class Results(Struct):
+    results: list[Result]
+
+
+class OrderPage(Struct):
+    items: list[OrderReply]
+    next_cursor: str | None
+
+
+class Canceled(Struct):
+    """`canceled` are gone now; `pending`: the venue goes on with the rest, in steps, by itself."""
+
+    canceled: int
+    pending: bool
+
+
+class TestResult(Struct):
+    """The order would be accepted; `worst_notional` is the most that it could trade for, in quote."""
+
+    valid: bool
+    worst_notional: str
+
+
+class Desk:
+    """What the order resources share: the venue, where history is read, the stage counters."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        *,
+        query_url: str,
+        other_symbols: dict[str, str],
+        words: MutableSequence[int],
+        stages: Stages,
+    ):
+        self.venue = venue
+        self.shard_name = venue.shard.name
+        self.query_url = query_url
+        self.other_symbols = other_symbols
+        self.words = words
+        self.stages = stages
+
+    def grid(self, symbol: str) -> Grid:
+        """Raises Problem: 1021 another shard's symbol, 1003 nobody's."""
+        market = self.venue.shard.markets.get(symbol)
+        if market is None:
+            endpoint = self.other_symbols.get(symbol)
+            if endpoint is not None:
+                raise Problem(OTHER_SHARD, f"{symbol} is served at {endpoint}", {"endpoint": endpoint})
+            raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}; GET /api/v1/symbols lists them")
+        return grid_of(market.instrument)
+
+    def grid_or_none(self, symbol: str) -> Grid | None:
+        market = self.venue.shard.markets.get(symbol)
+        return grid_of(market.instrument) if market is not None else None
+
+    def own_order(self, account: str, text: str) -> Order | None:
+        """The account's order if it is in memory; another account's is as absent as one that never was."""
+        order = self.venue.shard.order(order_number(text, self.shard_name))
+        return order if order is not None and order.account.name == account else None
+
+    def elsewhere(self, req: EdgeRequest, resp: Response) -> None:
+        """The engine does not have it: `query` may."""
+        resp.status = falcon.HTTP_307
+        resp.set_header("Location", f"{self.query_url}{req.relative_uri}")
+
+    def answer(self, req: EdgeRequest, resp: Response, outcome: Outcome) -> None:
+        """The reply to one command."""
+        if isinstance(outcome, Problem):
+            raise outcome
+        reply = self.reply(outcome)
+        resp.set_header("X-Seq", str(outcome.seq))
+        if outcome.replayed:
+            resp.set_header("Idempotent-Replay", "true")
+        if isinstance(reply, OrderReply):
+            resp.data = encode(reply)
+            return
+        # A refusal's body is as repeatable as an order's: its request id is the one of the first try.
+        first_id = getattr(outcome.command, "request_id", "") or f"{self.shard_name}-{outcome.seq}"
+        if not req.caller_id:
+            req.id = first_id
+        answer_problem(req, resp, Problem(*reply), first_id)
+
+    def reply(self, done: Done) -> OrderReply | tuple[int, str, dict[str, Any]]:
+        """The order as the command left it, or (code, message, details) of the refusal."""
+        command = done.command
+        if isinstance(command, m.PlaceOrder):
+            return reply_of(done, self.shard_name)
+        if done.events and done.events[0][0] == m.REFUSED_EVENT:
+            order_id = getattr(command, "order_id", 0)
+            order = self.venue.shard.order(order_id)
+            return explain(done.events[0], command, grid_of(order.instrument) if order is not None else None)
+        order = self.venue.shard.order(command.order_id)  # type: ignore[union-attr]
+        assert order is not None, "a changed order is in memory"
+        return reply_of_order(order, self.shard_name)
+
+    def result(self, outcome: Outcome) -> Result:
+        reply = (
+            (outcome.code, outcome.message, outcome.details)
+            if isinstance(outcome, Problem)
+            else self.reply(outcome)
+        )
+        if isinstance(reply, OrderReply):
+            return Result(True, reply)
+        code, message, details = reply
+        return Result(False, None, {"code": code, "message": message, "details": details})
+
+    def process_some(self, items: Sequence[m.Command | Problem]) -> list[Outcome]:
+        """Outcomes in the order of the items; problems stay what they are and take no number."""
+        outcomes = iter(self.venue.process([item for item in items if not isinstance(item, Problem)]))
+        return [item if isinstance(item, Problem) else next(outcomes) for item in items]
+
+
+class Stages(Struct):
+    """Where the engine counts durations; `count` adds one, in ns."""
+
+    order: Any
+    decode: Any
+    encode: Any
+
+
+def body_of(req: EdgeRequest, limit: int) -> bytes:
+    """The whole body. Raises Problem 1002 (413) above `limit` bytes."""
+    length = req.content_length
+    if length is not None and length > limit:
+        raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
+    body: bytes = req.env["wsgi.input"].read() if length is None else req.bounded_stream.read()
+    if len(body) > limit:
+        raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
+    return body
+
+
+def limit_of(req: EdgeRequest, default: int, most: int, name: str = "limit") -> int:
+    """A positive integer parameter. Raises Problem 1002."""
+    text = req.get_param(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise Problem(INVALID_REQUEST, f"{name} is 1 to {most}", {"field": name})
+    return int(text)
+
+
+class OrdersResource:
+    """POST /orders, GET /orders, DELETE /orders"""
+
+    needs: ClassVar = {"POST": TRADE, "GET": READ, "DELETE": TRADE}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.venue = desk.venue
+
+    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+        desk = self.desk
+        order = decode_new_order(body_of(req, ORDER_BODY_MAX))
+        command = place_command(
+            order, req.identity.account, desk.grid(order.symbol), self.venue.clock(), req.caller_id
+        )
+        desk.answer(req, resp, self.venue.process((command,))[0])
+        desk.stages.order.count(time.perf_counter_ns() - req.started_ns)
+
+    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+        if req.get_param("status", default="open") != "open":
+            self.desk.elsewhere(req, resp)
+            return
+        symbol = req.get_param("symbol")
+        if symbol is not None:
+            self.desk.grid(symbol)
+        limit = limit_of(req, 100, PAGE_MAX)
+        before = order_number(req.get_param("cursor", default=""), self.desk.shard_name) or 2**63
+        account = self.venue.shard.accounts.get(req.account)
+        found: list[Order] = []
+        for order in reversed(account.open.values()) if account is not None else ():
+            if order.id < before and (symbol is None or order.command.symbol == symbol):
+                found.append(order)
+                if len(found) > limit:
+                    break
+        items = [reply_of_order(order, self.desk.shard_name) for order in found[:limit]]
+        resp.data = encode(OrderPage(items, items[-1].order_id if len(found) > limit else None))
+
+    def on_delete(self, req: EdgeRequest, resp: Response) -> None:
+        symbol = req.get_param("symbol", default="")
+        if symbol:
+            self.desk.grid(symbol)
+        words = {"buy": m.BUY, "sell": m.SELL, "": 0}
+        side = req.get_param("side", default="")
+        if side not in words:
+            raise Problem(INVALID_REQUEST, "side is buy or sell", {"field": "side"})
+        outcome = self.venue.process((m.CancelOrders(req.account, symbol, words[side], req.caller_id),))[0]
+        if isinstance(outcome, Problem):
+            raise outcome
+        _, _, done, more = outcome.events[-1]
+        resp.set_header("X-Seq", str(outcome.seq))
+        resp.data = encode(Canceled(done, bool(more)))
+
+
+class OrderResource:
+    """GET, PUT, DELETE /orders/{order_id}"""
+
+    needs: ClassVar = {"GET": READ, "PUT": TRADE, "DELETE": TRADE}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.venue = desk.venue
+        self._replacement = decoder(Replacement)
+
+    def on_get(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+        order = self.desk.own_order(req.account, order_id)
+        if order is None or (order.fills and len(order.fills) >= self.venue.shard.rules.order_fills_max):
+            # Not in memory, or not with all of its fills.
+            if not 0 < order_number(order_id, self.desk.shard_name) <= self.venue.seq:
+                raise Problem(m.NO_SUCH_ORDER)
+            self.desk.elsewhere(req, resp)
+            return
+        resp.data = encode(reply_of_order(order, self.desk.shard_name))
+
+    def on_put(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+        body = decode(self._replacement, body_of(req, ORDER_BODY_MAX))
+        order = self.desk.own_order(req.account, order_id)
+        number = order_number(order_id, self.desk.shard_name)
+        # Without the order there is no grid to read the numbers on; the venue then says that it is unknown.
+        command = (
+            replace_command(body, req.account, number, self.desk.grid(order.command.symbol), req.caller_id)
+            if order is not None
+            else m.ReplaceOrder(req.account, number, request_id=req.caller_id)
+        )
+        self.desk.answer(req, resp, self.venue.process((command,))[0])
+
+    def on_delete(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+        number = order_number(order_id, self.desk.shard_name)
+        command = m.CancelOrder(req.account, number, req.caller_id)
+        self.desk.answer(req, resp, self.venue.process((command,))[0])
+
+
+class ByClientResource:
+    """GET /orders/by-client/{client_order_id}"""
+
+    needs: ClassVar = {"GET": READ}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+
+    def on_get(self, req: EdgeRequest, resp: Response, client_order_id: str) -> None:
+        shard = self.desk.venue.shard
+        record = shard.original(req.account, client_order_id_of(client_order_id))
+        order = shard.order(record.seq) if record is not None else None
+        if order is not None:
+            resp.data = encode(reply_of_order(order, self.desk.shard_name))
+        elif record is not None and record.events[0][0] == m.REFUSED_EVENT:
+            resp.data = encode(rejected_reply_of(record, self.desk.shard_name))
+        else:
+            self.desk.elsewhere(req, resp)
+
+
+class BatchResource:
+    """POST /orders/batch, JSON or binary"""
+
+    needs: ClassVar = {"POST": TRADE}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk, body_max: int):
+        self.desk = desk
+        self.body_max = body_max
+        self._orders = decoder(NewOrders)
+
+    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+        body = body_of(req, self.body_max)
+        venue = self.desk.venue
+        now = venue.clock()
+        if req.content_type == binary_v1.MEDIA_TYPE:
+            items = list(binary_v1.commands(body, req.account, self.desk.grid_or_none, now))
+            if len(items) > BATCH_MAX:
+                raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
+            resp.content_type = binary_v1.MEDIA_TYPE
+            resp.data = binary_results(self.desk.process_some(items), venue)
+        else:
+            raw = decode(self._orders, body).orders
+            items = [self._item(bytes(one), req, now) for one in raw]
+            outcomes = self.desk.process_some(items)
+            resp.data = encode(Results([self.desk.result(outcome) for outcome in outcomes]))
+        resp.set_header("X-Seq", str(venue.seq))
+
+    def _item(self, raw: bytes, req: EdgeRequest, now: int) -> m.Command | Problem:
+        try:
+            order = decode_new_order(raw)
+            return place_command(order, req.account, self.desk.grid(order.symbol), now, req.caller_id)
+        except Problem as problem:
+            return problem
+
+
+class CancelBatchResource:
+    """POST /orders/cancel-batch"""
+
+    needs: ClassVar = {"POST": TRADE}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk, body_max: int):
+        self.desk = desk
+        self.body_max = body_max
+        self._ids = decoder(OrderIds)
+
+    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+        ids = decode(self._ids, body_of(req, self.body_max)).order_ids
+        items = [
+            m.CancelOrder(req.account, order_number(one, self.desk.shard_name), req.caller_id) for one in ids
+        ]
+        outcomes = self.desk.process_some(items)
+        resp.data = encode(Results([self.desk.result(outcome) for outcome in outcomes]))
+        resp.set_header("X-Seq", str(self.desk.venue.seq))
+
+
+class TestResource:
+    """POST /orders/test: every check of an order, and nothing else"""
+
+    needs: ClassVar = {"POST": TRADE}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+
+    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+        venue = self.desk.venue
+        order = decode_new_order(body_of(req, ORDER_BODY_MAX))
+        grid = self.desk.grid(order.symbol)
+        command = place_command(order, req.account, grid, venue.clock(), req.caller_id)
+        if req.account not in venue.shard.accounts:
+            raise Problem(FORBIDDEN, "the token's account does not exist here")
+        refusal, worst = venue.shard.judge(command, venue.clock())
+        if refusal is not None:
+            raise Problem(*explain(refusal, command, grid))
+        notional = worst * command.qty * venue.shard.markets[command.symbol].unit
+        resp.data = encode(TestResult(True, text_of(notional)))
+
+
+def binary_results(outcomes: Sequence[Outcome], venue: Venue) -> bytes:
+    """A result record for each outcome; see codec/README.md."""
+    out = bytearray(binary_v1.RESULT.size * len(outcomes))
+    pack = binary_v1.RESULT.pack_into
+    for index, outcome in enumerate(outcomes):
+        offset = index * binary_v1.RESULT.size
+        if isinstance(outcome, Problem):
+            pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
+            continue
+        code, status, fills, order_id, filled, remaining, average = _facts(outcome, venue)
+        flags = binary_v1.REPLAYED if outcome.replayed else 0
+        pack(
+            out, offset, code, status, flags, fills, outcome.seq, order_id, filled, remaining, average,
+            outcome.time_ns,
+        )  # fmt: skip
+    return bytes(out)
+
+
+def _facts(done: Done, venue: Venue) -> tuple[int, int, int, int, int, int, int]:
+    """(code, status, fills, order id, filled, remaining, average price) of a command; the last three ×1e8."""
+    command, events, seq = done.command, done.events, done.seq
+    if events and events[0][0] == m.REFUSED_EVENT:
+        return events[0][1], m.REJECTED, 0, getattr(command, "order_id", 0), 0, 0, 0
+    if isinstance(command, m.PlaceOrder):
+        assert done.instrument is not None
+        instrument = done.instrument
+        open_qty, cost, fills, status = command.qty, 0, 0, m.NEW
+        for event in events:
+            if event[0] == m.TRADE_EVENT and seq in (event[2], event[3]):
+                open_qty = event[9] if event[3] == seq else event[8]
+                cost += event[4] * event[5]
+                fills += 1
+                status = m.PARTIALLY_FILLED if open_qty else m.FILLED
+            elif event[0] == m.CLOSED_EVENT and event[1] == seq:
+                status = event[2]
+        order_id, qty = seq, command.qty
+    else:
+        order_id = getattr(command, "order_id", 0)
+        order = venue.shard.order(order_id)
+        assert order is not None, "a changed order is in memory"
+        instrument, qty, open_qty, cost = order.instrument, order.qty, order.open_qty, order.cost
+        fills, status = len(order.fills or ()), order.status
+    filled = qty - open_qty
+    average = cost * instrument.tick_size // filled if filled else 0
+    lot = instrument.lot_size
+    return 0, status, fills, order_id, filled * lot, open_qty * lot, average

@@ -1,0 +1,124 @@
+"""`application/vnd.tradsys.v1+binary`: fixed-size little-endian records, one layout for all commands.
+
+README.md beside this file has the tables. Prices and quantities are 1e-8, also where the grid is coarser:
+only the engine turns them into ticks and lots. An internal record is a command with the sender in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Any
+
+from tradsys.codec.decimals import UNITS_MAX, Grid
+from tradsys.codec.errors import INVALID_REQUEST, OFF_GRID, UNKNOWN_SYMBOL, Problem
+from tradsys.codec.json_v1 import client_order_id_of, refuse_contradictions
+from tradsys.core import messages as m
+
+MEDIA_TYPE = "application/vnd.tradsys.v1+binary"
+
+COMMAND = Struct("<BbBBBBH16sQqqqqqq36si")
+"""kind, side, type, time_in_force, flags, stp, reserved, symbol, order_id, quantity, price, stop_price,
+display_quantity, expire_at, valid_until, client_order_id, version: 120 bytes"""
+SENDER = Struct("<36sB3x")
+"""account, scope: 40 bytes, in front of a command on the internal listener"""
+RESULT = Struct("<HBBIQQqqqq")
+"""code, status, flags, fills, seq, order_id, filled, remaining, avg_price, ts: 56 bytes"""
+
+PLACE, CANCEL, REPLACE = 1, 2, 3
+POST_ONLY = 1
+REPLAYED = 1
+INT64_MAX = 2**63 - 1
+
+
+def commands(
+    body: bytes, account: str, grid_for: Callable[[str], Grid | None], now: int
+) -> Iterator[m.Command | Problem]:
+    """A command or a problem for each record. Raises Problem 1002 if the body is not whole records."""
+    if not body or len(body) % COMMAND.size:
+        raise Problem(INVALID_REQUEST, f"the body is not a number of {COMMAND.size}-byte records")
+    for record in COMMAND.iter_unpack(body):
+        try:
+            yield _command(record, account, grid_for, now)
+        except Problem as problem:
+            yield problem
+
+
+def internal_commands(
+    body: bytes, grid_for: Callable[[str], Grid | None], now: int
+) -> Iterator[tuple[int, m.Command | Problem]]:
+    """(scope, command or problem) for each record with its sender in front."""
+    size = SENDER.size + COMMAND.size
+    if not body or len(body) % size:
+        raise Problem(INVALID_REQUEST, f"the body is not a number of {size}-byte records")
+    for offset in range(0, len(body), size):
+        raw_account, scope = SENDER.unpack_from(body, offset)
+        try:
+            account = client_order_id_of(_text(raw_account, "account"))
+            record = COMMAND.unpack_from(body, offset + SENDER.size)
+            yield scope, _command(record, account, grid_for, now)
+        except Problem as problem:
+            yield scope, problem
+
+
+def _text(raw: bytes, field: str) -> str:
+    text = raw.rstrip(b"\0")
+    if not text.isascii() or b"\0" in text:
+        raise Problem(INVALID_REQUEST, f"{field} is ASCII, padded with NUL", {"field": field})
+    return text.decode("ascii")
+
+
+def _units(amount: int, size: int, field: str) -> int:
+    units, rest = divmod(amount, size)
+    if amount < 0 or units > UNITS_MAX:
+        raise Problem(INVALID_REQUEST, f"{field} is out of range", {"field": field})
+    if rest:
+        raise Problem(OFF_GRID, f"{field} is not on the symbol's grid", {"field": field})
+    return units
+
+
+def _command(
+    record: tuple[Any, ...], account: str, grid_for: Callable[[str], Grid | None], now: int
+) -> m.Command:
+    (
+        kind, side, type_, tif, flags, stp, reserved, raw_symbol, order_id, quantity, price, stop_price,
+        display_quantity, expire_at, valid_until, raw_client_order_id, version,
+    ) = record  # fmt: skip
+    if reserved or flags & ~POST_ONLY:
+        raise Problem(INVALID_REQUEST, "reserved bits are set")
+    if kind == CANCEL:
+        return m.CancelOrder(account, order_id if order_id <= INT64_MAX else 0)
+    symbol = _text(raw_symbol, "symbol")
+    grid = grid_for(symbol)
+    if grid is None:
+        raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
+    instrument = grid.instrument
+    qty = _units(quantity, instrument.lot_size, "quantity")
+    price = _units(price, instrument.tick_size, "price")
+    if kind == REPLACE:
+        if not qty and not price:
+            raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
+        return m.ReplaceOrder(account, order_id if order_id <= INT64_MAX else 0, qty, price, max(version, -1))
+    if kind != PLACE:
+        raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
+    stop_price = _units(stop_price, instrument.tick_size, "stop_price")
+    display_qty = _units(display_quantity, instrument.lot_size, "display_quantity")
+    raw_key = _text(raw_client_order_id, "client_order_id")
+    order = m.PlaceOrder(
+        account,
+        symbol,
+        side,
+        type_,
+        tif,
+        qty,
+        price,
+        stop_price,
+        display_qty,
+        bool(flags & POST_ONLY),
+        stp,
+        expire_at,
+        valid_until,
+        client_order_id_of(raw_key) if raw_key else "",
+    )
+    refuse_contradictions(order, now)
+    return order

@@ -1,0 +1,388 @@
+"""REST bodies, version 1: what clients send, decoded once into commands, and what they get.
+
+Decoding is validation: unknown fields, wrong types and numbers where text belongs are refused by the
+type. `explain` of errors.py makes messages. Replies are structs too, so that OpenAPI is generated from
+the same types that are served.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from tradsys.codec.decimals import DecimalError, Grid, average_text, grid_of, text_of
+from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
+from tradsys.core import messages as m
+from tradsys.core.order import Order
+
+DecimalText = Annotated[str, Meta(max_length=40, description="plain decimal, e.g. 50000.01")]
+TimeText = Annotated[str, Meta(max_length=19, description="unix time in nanoseconds")]
+ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, description="[A-Za-z0-9_-]{1,36}")]
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
+_TIME = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_ORDER_ID = re.compile(r"([a-z0-9-]{1,8})-([1-9][0-9]{0,18})", re.ASCII)
+
+_SIDES = {word: value for value, word in m.SIDE_WORDS.items()}
+_TYPES = {word: value for value, word in m.TYPE_WORDS.items()}
+_TIFS = {word: value for value, word in m.TIME_IN_FORCE_WORDS.items()}
+_STPS = {word: value for value, word in m.STP_WORDS.items()}
+
+
+class NewOrder(Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
+    symbol: Annotated[str, Meta(max_length=32)]
+    side: m.SideWord
+    type: m.TypeWord
+    quantity: DecimalText
+    price: DecimalText | UnsetType = UNSET
+    time_in_force: m.TimeInForceWord | UnsetType = UNSET
+    stop_price: DecimalText | UnsetType = UNSET
+    client_order_id: ClientOrderId | UnsetType = UNSET
+    post_only: bool | UnsetType = UNSET
+    display_quantity: DecimalText | UnsetType = UNSET
+    expire_at: TimeText | UnsetType = UNSET
+    stp: m.StpWord | UnsetType = UNSET
+    valid_until: TimeText | UnsetType = UNSET
+
+
+class Replacement(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    quantity: DecimalText | UnsetType = UNSET
+    price: DecimalText | UnsetType = UNSET
+    version: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
+
+
+class NewOrders(Struct, forbid_unknown_fields=True):
+    orders: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=1000)]
+
+
+class OrderIds(Struct, forbid_unknown_fields=True):
+    order_ids: Annotated[list[str], Meta(min_length=1, max_length=1000)]
+
+
+class Fill(Struct, gc=False):
+    trade_id: int
+    price: str
+    quantity: str
+    fee: str
+    liquidity: Literal["maker", "taker"]
+    ts: str
+
+
+class OrderReply(Struct):
+    order_id: str
+    client_order_id: str | None
+    account: str
+    symbol: str
+    side: m.SideWord
+    type: m.TypeWord
+    time_in_force: m.TimeInForceWord
+    price: str | None
+    stop_price: str | None
+    quantity: str
+    filled_quantity: str
+    remaining_quantity: str
+    avg_price: str | None
+    status: m.StatusWord
+    created_ts: str
+    updated_ts: str
+    seq: int
+    version: int
+    fills: list[Fill]
+    reason: str | UnsetType = UNSET
+
+
+_ENCODER = msgspec.json.Encoder()
+_NEW_ORDER = msgspec.json.Decoder(NewOrder)
+encode = _ENCODER.encode
+
+
+def decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Decode strictly. Raises Problem 1002: not JSON, another shape, or a member given twice."""
+    try:
+        value = decoder.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(INVALID_REQUEST, _plain(error)) from None
+    # The decoder keeps the last of two equal members. Written again, the value has each once; text
+    # that is valid in any field holds no colon, so the colons tell.
+    if body.count(b":") != _ENCODER.encode(value).count(b":"):
+        raise Problem(INVALID_REQUEST, "a member is given twice, or a text holds what none may")
+    return value
+
+
+def _plain(error: Exception) -> str:
+    return str(error).replace("`", "'") or "the body is not valid JSON"
+
+
+def decode_new_order(body: bytes) -> NewOrder:
+    order: NewOrder = decode(_NEW_ORDER, body)
+    return order
+
+
+def client_order_id_of(text: str) -> str:
+    if _NAME.fullmatch(text) is None:
+        raise Problem(INVALID_REQUEST, "client_order_id is 1 to 36 of A-Z a-z 0-9 _ -")
+    return text
+
+
+def time_of(text: str, field: str) -> int:
+    """Nanoseconds. Raises Problem 1002."""
+    if _TIME.fullmatch(text) is None or int(text) >= 2**63:
+        raise Problem(INVALID_REQUEST, f"{field} is a unix time in nanoseconds, as text", {"field": field})
+    return int(text)
+
+
+def order_number(text: str, shard: str) -> int:
+    """The number in "<shard>-<seq>"; 0 for anything that can't be an order of this shard."""
+    found = _ORDER_ID.fullmatch(text)
+    if found is None or found[1] != shard or int(found[2]) >= 2**63:
+        return 0
+    return int(found[2])
+
+
+def _units(read: Any, text: str, field: str) -> int:
+    try:
+        units: int = read(text)
+    except DecimalError as error:
+        code = OFF_GRID if error.precise else INVALID_REQUEST
+        raise Problem(code, f"{field} {error.problem}", {"field": field}) from None
+    return units
+
+
+def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_id: str) -> m.PlaceOrder:
+    """The command of an order. Raises Problem: 1002 what contradicts itself, 1004 what is off the grid."""
+    kind = _TYPES[order.type]
+    if order.time_in_force is not UNSET:
+        tif = _TIFS[order.time_in_force]
+    else:
+        tif = m.IOC if kind == m.MARKET else m.GTC
+    # Absent and zero are the same from here on; text never gives zero, so nothing is lost.
+    command = m.PlaceOrder(
+        account,
+        order.symbol,
+        _SIDES[order.side],
+        kind,
+        tif,
+        _units(grid.lots, order.quantity, "quantity"),
+        _units(grid.ticks, order.price, "price") if order.price is not UNSET else 0,
+        _units(grid.ticks, order.stop_price, "stop_price") if order.stop_price is not UNSET else 0,
+        _units(grid.lots, order.display_quantity, "display_quantity")
+        if order.display_quantity is not UNSET
+        else 0,
+        order.post_only is True,
+        _STPS[order.stp] if order.stp is not UNSET else m.STP_NONE,
+        time_of(order.expire_at, "expire_at") if order.expire_at is not UNSET else 0,
+        time_of(order.valid_until, "valid_until") if order.valid_until is not UNSET else 0,
+        client_order_id_of(order.client_order_id) if order.client_order_id is not UNSET else "",
+        request_id,
+    )
+    if kind != m.LIMIT or tif != m.GTC or command.stop_price or command.display_qty or command.expire_at:
+        refuse_contradictions(command, now)
+    elif not command.price:
+        raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})
+    return command
+
+
+def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
+    """Raises Problem 1002 for what no order can be, however it was written."""
+    kind, tif = order.type, order.time_in_force
+    rests = tif in (m.GTC, m.GTD, m.DAY)
+    checks = (
+        (order.side in m.SIDE_WORDS, "side", "is buy or sell"),
+        (kind in m.TYPE_WORDS, "type", "is limit, market, stop or stop_limit"),
+        (tif in m.TIME_IN_FORCE_WORDS, "time_in_force", "is gtc, ioc, fok, gtd or day"),
+        (order.stp in m.STP_WORDS, "stp", "is none, cancel_taker, cancel_maker or cancel_both"),
+        (order.qty > 0, "quantity", "must be above zero"),
+        (
+            (order.price > 0) == (kind in (m.LIMIT, m.STOP_LIMIT)),
+            "price",
+            "is for limit and stop_limit orders",
+        ),
+        ((order.stop_price > 0) == (kind >= m.STOP), "stop_price", "is for stop and stop_limit orders"),
+        (
+            not (kind == m.MARKET and rests),
+            "time_in_force",
+            "of a market order is ioc or fok",
+        ),
+        (not (kind >= m.STOP and not rests), "time_in_force", "of a stop is gtc, gtd or day"),
+        (
+            not order.post_only or (kind == m.LIMIT and rests),
+            "post_only",
+            "is for limit orders that may rest",
+        ),
+        (
+            not order.display_qty or (kind in (m.LIMIT, m.STOP_LIMIT) and rests),
+            "display_quantity",
+            "is for orders that may rest",
+        ),
+        (order.display_qty <= order.qty, "display_quantity", "exceeds quantity"),
+        ((order.expire_at != 0) == (tif == m.GTD), "expire_at", "is for gtd orders, which need it"),
+        (not order.expire_at or order.expire_at > now, "expire_at", "has passed"),
+        (order.valid_until >= 0, "valid_until", "is a unix time in nanoseconds"),
+    )
+    for holds, field, problem in checks:
+        if not holds:
+            raise Problem(INVALID_REQUEST, f"{field} {problem}", {"field": field})
+
+
+def replace_command(
+    body: Replacement, account: str, order_id: int, grid: Grid, request_id: str
+) -> m.ReplaceOrder:
+    """Raises Problem: 1002 nothing to change, 1004 off the grid."""
+    if body.quantity is UNSET and body.price is UNSET:
+        raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
+    return m.ReplaceOrder(
+        account,
+        order_id,
+        _units(grid.lots, body.quantity, "quantity") if body.quantity is not UNSET else 0,
+        _units(grid.ticks, body.price, "price") if body.price is not UNSET else 0,
+        body.version if body.version is not UNSET else -1,
+        request_id,
+    )
+
+
+class Applied(Protocol):
+    """A placed order's command and everything that its reply depends on."""
+
+    @property
+    def command(self) -> m.Command: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def time_ns(self) -> int: ...
+    @property
+    def events(self) -> list[m.Event]: ...
+    @property
+    def instrument(self) -> m.Instrument | None: ...
+
+
+# --- replies ----------------------------------------------------------------------------------------
+
+
+def fill_of(grid: Grid, event: m.Event, order_id: int, time_ns: int) -> Fill:
+    """How a trade event looks from the side of one of its two orders."""
+    _, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, _, _ = event
+    is_taker = taker_id == order_id and maker_id != order_id
+    return Fill(
+        trade_id,
+        grid.price_text(price),
+        grid.qty_text(qty),
+        text_of(taker_fee if is_taker else maker_fee),
+        "taker" if is_taker else "maker",
+        str(time_ns),
+    )
+
+
+def reply_of(record: Applied, shard: str) -> OrderReply | tuple[int, str, dict[str, Any]]:
+    """What a `PlaceOrder` is answered with: the order as the command left it, or (code, message, details).
+
+    A pure function of the command and its events, so that a retry after a restart gets the same bytes.
+    """
+    command, seq, time_ns, events, instrument = (
+        record.command,
+        record.seq,
+        record.time_ns,
+        record.events,
+        record.instrument,
+    )
+    assert isinstance(command, m.PlaceOrder) and instrument is not None
+    grid = grid_of(instrument)
+    if events[0][0] == m.REFUSED_EVENT:
+        return explain(events[0], command, grid)
+    open_qty = command.qty
+    cost = 0
+    status = m.NEW
+    reason = 0
+    fills: list[Fill] = []
+    if len(events) > 1:
+        for event in events:
+            kind = event[0]
+            if kind == m.TRADE_EVENT:
+                if event[3] == seq:
+                    open_qty = event[9]
+                elif event[2] == seq:
+                    open_qty = event[8]
+                else:
+                    continue
+                cost += event[4] * event[5]
+                fills.append(fill_of(grid, event, seq, time_ns))
+            elif kind == m.CLOSED_EVENT and event[1] == seq:
+                status, reason = event[2], event[3]
+        if not reason and fills:
+            status = m.PARTIALLY_FILLED if open_qty else m.FILLED
+    return _order_reply(
+        shard, seq, command, grid, command.price, command.qty, open_qty, cost, status, reason,
+        time_ns, time_ns, seq, 0, fills,
+    )  # fmt: skip
+
+
+def rejected_reply_of(record: Applied, shard: str) -> OrderReply:
+    """How a refused order looks to one who asks for it later."""
+    command = record.command
+    assert isinstance(command, m.PlaceOrder) and record.instrument is not None
+    reply = _order_reply(
+        shard, record.seq, command, grid_of(record.instrument), command.price, command.qty, command.qty, 0,
+        m.REJECTED, 0, record.time_ns, record.time_ns, record.seq, 0, [],
+    )  # fmt: skip
+    reply.reason = ERRORS[record.events[0][1]].name
+    return reply
+
+
+def reply_of_order(order: Order, shard: str) -> OrderReply:
+    """An order in memory, as it is now."""
+    grid = grid_of(order.instrument)
+    command: m.PlaceOrder = order.command
+    price = order.price if command.price else 0
+    fills = [fill_of(grid, fill[3], order.id, fill[0]) for fill in order.fills or ()]
+    return _order_reply(
+        shard, order.id, command, grid, price, order.qty, order.open_qty, order.cost, order.status,
+        order.closed_reason, order.created_ns, order.updated_ns, order.updated_seq, order.version, fills,
+    )  # fmt: skip
+
+
+def _order_reply(
+    shard: str,
+    order_id: int,
+    command: m.PlaceOrder,
+    grid: Grid,
+    price: int,
+    qty: int,
+    open_qty: int,
+    cost: int,
+    status: int,
+    reason: int,
+    created_ns: int,
+    updated_ns: int,
+    seq: int,
+    version: int,
+    fills: list[Fill],
+) -> OrderReply:
+    filled = qty - open_qty
+    return OrderReply(
+        f"{shard}-{order_id}",
+        command.client_order_id or None,
+        command.account,
+        command.symbol,
+        m.SIDE_WORDS[command.side],
+        m.TYPE_WORDS[command.type],
+        m.TIME_IN_FORCE_WORDS[command.time_in_force],
+        grid.price_text(price) if price else None,
+        grid.price_text(command.stop_price) if command.stop_price else None,
+        grid.qty_text(qty),
+        grid.qty_text(filled),
+        grid.qty_text(open_qty),
+        average_text(cost, filled, grid.instrument.tick_size) if filled else None,
+        m.STATUS_WORDS[status],
+        str(created_ns),
+        str(updated_ns),
+        seq,
+        version,
+        fills,
+        m.REASON_WORDS[reason] if reason else UNSET,
+    )

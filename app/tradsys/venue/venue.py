@@ -1,0 +1,145 @@
+"""The venue: one writer that gives commands their number and time, judges retries, applies and journals.
+
+    process(commands) -> outcomes
+
+Nothing is visible before it is journalled: a batch is applied, written as one frame, and only then are
+its outcomes returned. What is refused here (unknown account or symbol, stale, a key that was used for
+something else) takes no sequence number; what the shard refuses is a journalled outcome like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tradsys.codec.errors import FORBIDDEN, KEY_REUSED, STALE, UNKNOWN_SYMBOL, Problem
+from tradsys.core.messages import (
+    CancelOrder,
+    CancelOrders,
+    Command,
+    ContinueWork,
+    Event,
+    ExpireOrders,
+    Instrument,
+    PlaceOrder,
+    ReplaceOrder,
+    SetJournalSpace,
+)
+from tradsys.core.shard import Shard
+from tradsys.venue.ports import Clock, Entry, Journal
+
+BATCH_MAX = 1_000
+
+
+class Done(Struct, frozen=True, gc=False):
+    """A journalled command and what it did. `instrument` is the one of a PlaceOrder, else None."""
+
+    command: Command
+    seq: int
+    time_ns: int
+    events: list[Event]
+    instrument: Instrument | None
+    replayed: bool = False
+    """The outcome of an earlier, equal command with the same key."""
+
+
+Outcome = Done | Problem
+
+
+class Venue:
+    """One shard, its journal and its clock. Not reentrant: one thread calls it."""
+
+    def __init__(self, shard: Shard, journal: Journal, clock: Clock, last_seq: int):
+        self.shard = shard
+        self.journal = journal
+        self.clock = clock
+        self.seq = last_seq
+        """The last sequence number that was given out, and journalled."""
+        self.time_ns = 0
+        """Engine time of the last command."""
+
+    def process(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Outcomes of at most 1,000 commands, in their order, with consecutive sequence numbers.
+
+        Raises JournalError: what happened to the batch is unknown, and the process must end.
+        """
+        shard = self.shard
+        now = self.clock()
+        first = seq = self.seq + 1
+        entries: list[Entry] = []
+        outcomes: list[Outcome] = []
+        if 0 < shard.next_expiry <= now:
+            # Due expiries come first, so that no command meets an order whose time was up before.
+            expire = ExpireOrders()
+            entries.append(Entry(expire, shard.apply(expire, seq, now)))
+            seq += 1
+        for command in commands:
+            instrument = None
+            if command.__class__ is PlaceOrder:
+                outcome = self._judge(command, now)
+                if outcome is not None:
+                    outcomes.append(outcome)
+                    continue
+                instrument = shard.markets[command.symbol].instrument
+            elif (
+                isinstance(command, ReplaceOrder | CancelOrder | CancelOrders)
+                and command.account not in shard.accounts
+            ):
+                outcomes.append(Problem(FORBIDDEN, "the token's account does not exist here"))
+                continue
+            events = shard.apply(command, seq, now)
+            entries.append(Entry(command, events))
+            outcomes.append(Done(command, seq, now, events, instrument))
+            seq += 1
+        if entries:
+            self.journal.append(first, now, entries)
+            self.seq = seq - 1
+            self.time_ns = now
+        return outcomes
+
+    def _judge(self, command: PlaceOrder, now: int) -> Outcome | None:
+        """A retry's first outcome, or why the order may not be taken; None: it is new and may."""
+        if command.client_order_id:
+            record = self.shard.original(command.account, command.client_order_id)
+            if record is not None:
+                first = record.command
+                if command == first or replace(command, request_id=first.request_id) == first:
+                    return Done(first, record.seq, record.time_ns, record.events, record.instrument, True)
+                return Problem(KEY_REUSED, details={"client_order_id": command.client_order_id})
+        if command.valid_until:
+            if command.valid_until < now:
+                return Problem(STALE, details={"valid_until": str(command.valid_until), "now": str(now)})
+            window = self.shard.rules.idempotency_window_ns
+            if command.valid_until > now + window:
+                # The key must outlive valid_until, or a late retry could be taken as new.
+                return Problem(
+                    STALE,
+                    "valid_until is further away than the idempotency window",
+                    {"valid_until": str(command.valid_until), "latest": str(now + window)},
+                )
+        if command.account not in self.shard.accounts:
+            return Problem(FORBIDDEN, "the token's account does not exist here")
+        if command.symbol not in self.shard.markets:
+            return Problem(UNKNOWN_SYMBOL, f"no symbol {command.symbol!r}; GET /api/v1/symbols lists them")
+        return None
+
+    def turn(self) -> bool:
+        """What is due by itself: one step of expiry or long work, or a change of journal space.
+
+        True: there may be more at once.
+        """
+        shard = self.shard
+        has_space = self.journal.space()
+        if has_space != shard.has_space:
+            self.process([SetJournalSpace(has_space)])
+            return True
+        if shard.work and shard.work_due:
+            self.process([ContinueWork()])
+            return True
+        expiry = shard.next_expiry
+        if expiry and expiry <= self.clock():
+            self.process([])
+            return True
+        return False
