@@ -74,9 +74,47 @@ test: $(DEV_ENV) tools ## Check everything: style, types, layers, tests with cov
 	@$(STAGE) 180 types $(BIN)/mypy
 	@$(STAGE) 60 layers $(BIN)/lint-imports
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(STAGE) 780 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal 
+	@$(STAGE) 780 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
 	@$(STAGE) 60 coverage $(BIN)/python tests/coverage_gate.py
+	@$(STAGE) 240 planted $(BIN)/python tests/planted/run.py
 	@STAGES=build/stages/$@ .ci/stage table
+
+.PHONY: planted
+planted: $(DEV_ENV) ## Put known bugs into copies of the tree; the tests that they name must catch them.
+	@$(BIN)/python tests/planted/run.py
+
+compiled_modules := tradsys/core/order.py tradsys/core/book.py
+
+.PHONY: compile
+compile: $(DEV_ENV) ## Make a copy of the app with a compiled book in build/compiled (mypyc).
+	@rm -rf build/compiled && mkdir -p build/compiled
+	@cp -r app/tradsys build/compiled/
+	@cd build/compiled && $(CURDIR)/$(BIN)/mypyc $(compiled_modules) >mypyc.log 2>&1 || { cat mypyc.log >&2; exit 1; }
+	@rm -rf build/compiled/build
+	@PYTHONPATH=build/compiled $(BIN)/python -c 'import tradsys.core.book as book; print(book.__file__); assert book.__file__.endswith(".so")'
+
+core_tests := tests/core $(wildcard tests/stories)
+
+.PHONY: test-compiled
+test-compiled: compile ## Run the tests of the core against the compiled book.
+	@PYTHONPATH=build/compiled $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider $(core_tests)
+
+.PHONY: test-pythons
+test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they are installed.
+	@for version in 3.12 3.13; do \
+	    python=; \
+	    for candidate in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
+	        "$$candidate" -c "import sys; sys.exit(sys.version_info[:2] != tuple(map(int, '$$version'.split('.'))))" 2>/dev/null \
+	            && python=$$candidate && break; \
+	    done; \
+	    if [ -z "$$python" ]; then echo "Python $$version is not installed here: skipped"; continue; fi; \
+	    env=build/python-$$version; \
+	    [ -x $$env/bin/python ] || $$python -m venv $$env; \
+	    echo "Python $$version: making its environment …"; \
+	    $$env/bin/python -m pip install --quiet --require-hashes -r app/requirements.lock; \
+	    $$env/bin/python -m pip install --quiet --require-hashes --no-build-isolation -r tests/requirements.lock; \
+	    PYTHONPATH=app $$env/bin/python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider $(core_tests); \
+	done
 
 # --- keep up ------------------------------------------------------------------
 

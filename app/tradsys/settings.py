@@ -17,7 +17,6 @@ import difflib
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -25,6 +24,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
+from tradsys.codec.decimals import DecimalError, amount_of, text_of
 from tradsys.core.messages import (
     AMOUNT_SCALE,
     CASH,
@@ -100,7 +100,7 @@ class SeedSymbol(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         for name, amount in (("qty_min", self.qty_min), ("qty_max", self.qty_max)):
             units = _units(f"{key}.{name}", amount)
             if units % lot:
-                raise SettingsError(f"{key}.{name}", f"is not a multiple of the lot size {self.lot_size}")
+                raise SettingsError(f"{key}.{name}", f"is not a multiple of the lot size {text_of(lot)}")
             if units:
                 lots[name] = units // lot
         if lots.get("qty_max", lots.get("qty_min", 1)) < lots.get("qty_min", 1):
@@ -168,13 +168,9 @@ class Seed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 def _units(key: str, amount: Amount) -> int:
     """An amount in units of 1e-8, exactly."""
     try:
-        units = Decimal(amount) * AMOUNT_SCALE
-        whole = int(units)
-    except (InvalidOperation, OverflowError, ValueError):
-        raise SettingsError(key, f"{amount!r} is not a decimal number") from None
-    if whole != units or whole < 0 or whole >= 1 << 63:
-        raise SettingsError(key, f"{amount!r} is not a decimal from 0 with at most 8 places")
-    return whole
+        return amount_of(str(amount))
+    except DecimalError as error:
+        raise SettingsError(key, f"{amount!r} {error.problem}") from None
 
 
 # --- the settings -----------------------------------------------------------------------------------
@@ -433,6 +429,14 @@ def _bytes(text: str) -> str | int:
     return int(match[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[match[2]] if match else text
 
 
+def size_text(size: int) -> str:
+    """A size with the largest unit that it is a multiple of."""
+    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size and size % (1 << shift) == 0:
+            return f"{size >> shift}{unit}"
+    return str(size)
+
+
 def _seed_error(message: str) -> SettingsError:
     """What msgspec says of the seed ("… - at `$.symbols[0].tick`") as our own error."""
     problem, _, path = message.partition(" - at `$")
@@ -492,14 +496,18 @@ def _limits(name: str) -> str:
         return "a list of origins"
     if name == "seed":
         return "a mapping of symbols, accounts and rules"
-    low = next((meta.ge for meta in _metas(name) if meta.ge is not None), None)
-    high = next((meta.le for meta in _metas(name) if meta.le is not None), None)
     pattern = next((meta.pattern for meta in _metas(name) if meta.pattern), None)
     if pattern:
         return f"text like {pattern}"
-    if low is None:
+    bounds = [
+        next((getattr(meta, bound) for meta in _metas(name) if getattr(meta, bound) is not None), None)
+        for bound in ("ge", "le")
+    ]
+    if bounds == [None, None]:
         return "text that is not empty" if _metas(name) else "text"
-    return f"a whole number from {low} to {high}" if high is not None else f"a whole number from {low}"
+    kind, shown = ("a size", size_text) if _unit(name) == "bytes" else ("a whole number", str)
+    low, high = ("" if bound is None else shown(bound) for bound in bounds)
+    return f"{kind} from {low} to {high}" if high else f"{kind} from {low}"
 
 
 def _docs() -> dict[str, str]:
