@@ -15,8 +15,12 @@ from tradsys.core.shard import Shard
 
 
 def contents_of(shard: Shard) -> dict[str, Any]:
-    in_memory = sorted((id, order) for bucket in shard.orders.buckets for id, order in bucket.items())
-    records = sorted((key, record) for bucket in shard.keys.buckets for key, record in bucket.items())
+    in_memory = sorted(
+        (id, order) for bucket in filter(None, shard.orders.buckets) for id, order in bucket.items()
+    )
+    records = sorted(
+        (key, record) for bucket in filter(None, shard.keys.buckets) for key, record in bucket.items()
+    )
     return {
         "rules": shard.rules,
         "instruments": list(shard.instruments),
@@ -92,11 +96,11 @@ def order_contents(order: Order) -> dict[str, Any]:
         "fees": order.fees,
         "status": order.status,
         "reason": order.closed_reason,
-        "fills": [fill(order, *entry) for entry in order.fills or []],
+        "fills": [fill(order, entry) for entry in order.fills or []],
     }
 
 
-def fill(order: Order, time_ns: int, trade: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(trade id, price, qty, the order's fee) from the trade event that the order keeps."""
-    _, trade_id, maker_id, _, price, qty, maker_fee, taker_fee, _, _ = trade
-    return trade_id, price, qty, maker_fee if maker_id == order.id else taker_fee
+def fill(order: Order, entry: tuple[Any, ...]) -> tuple[int, int, int, int, int]:
+    """(time, trade id, price, qty, the order's fee) from what the order keeps of a trade."""
+    _, trade_id, maker_id, _, price, qty, maker_fee, taker_fee, _, _ = entry[-1]
+    return entry[0], trade_id, price, qty, maker_fee if maker_id == order.id else taker_fee

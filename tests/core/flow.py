@@ -26,7 +26,6 @@ from tradsys.core.messages import (
     CASH,
     CLOSED_EVENT,
     DAY,
-    DAY_NS,
     FOK,
     GTC,
     GTD,
@@ -78,7 +77,7 @@ MIDDLE = 100
 GRIDS = ((1_000_000, 1_000), (25_000, 4_000), (100, 3_000_000), (50_000_000, 200_000_000))
 """tick_size, lot_size: units of 10, 1, 3 and 100,000,000."""
 FEES = ((0, 0), (1_000, 2_000), (0, 333), (7, 77_777), (100_000, 100_000))
-BANDS = (0, 0, 0, 60_000, 120_000)
+BANDS = (0, 0, 0, 80_000, 150_000)
 PER_COMMAND = 1_000
 """Weights of the kinds below are chances in so many."""
 
@@ -109,7 +108,7 @@ class Flow:
 
     def draw_scene(self) -> None:
         chance = self.random
-        self.symbols = ["BTC-USD", "ETH-USD", "ETH-BTC"][: chance.choice((1, 1, 2, 3))]
+        self.symbols = ["BTC-USD", "ETH-USD", "ETH-BTC"][: chance.choice((1, 2, 3))]
         self.middle = {symbol: MIDDLE for symbol in self.symbols}
         self.instruments = {symbol: self.an_instrument(symbol) for symbol in self.symbols}
         self.accounts = [f"cash{i}" for i in range(chance.randint(1, 3))]
@@ -117,8 +116,10 @@ class Flow:
         self.is_poor = chance.random() < 0.4
         self.width = chance.choice((1, 2, 4, 8))
         """How far from the middle orders are priced, in ticks."""
+        self.patience = chance.choice((0, 1, 3))
+        """How far most stay away from the other side, in ticks."""
         self.qty_usual = chance.choice((3, 10, 30))
-        self.stop_share = chance.choice((10, 20, 45))
+        self.stop_share = chance.choice((10, 25, 55))
         self.cancel_share = chance.choice((40, 120))
         self.stps = chance.choice(
             (
@@ -161,7 +162,7 @@ class Flow:
         pick = chance.randrange(PER_COMMAND)
         for share, kind in (
             (self.cancel_share, self.a_cancel),
-            (100, self.a_replace),
+            (120, self.a_replace),
             (3, self.a_mass_cancel),
             (1, self.a_mass_cancel_by_admin),
             (3, self.a_halt),
@@ -225,13 +226,13 @@ class Flow:
         elif chance.random() < 0.1:
             kind = MARKET
         qty = chance.randint(1, self.qty_usual)
-        if chance.random() < 0.04:
-            qty *= 10
+        if chance.random() < 0.05:
+            qty *= chance.choice((3, 10))
         if chance.random() < 0.005:
             qty = chance.choice((0, -5))
         price = stop_price = 0
         if kind in (STOP, STOP_LIMIT):
-            stop_price = max(1, self.middle[symbol] + side * chance.randint(-1, 4))
+            stop_price = max(1, self.middle[symbol] + side * chance.choice((-1, 1, 1, 2, 2, 3, 5)))
         if kind == LIMIT:
             price = self.a_price(symbol, side)
         elif kind == STOP_LIMIT:
@@ -264,6 +265,8 @@ class Flow:
             qty = max(1, placed.qty + chance.randint(-8, 5))
         if placed and chance.random() < (0.6 if placed.price else 0.05):
             price = self.a_price(placed.symbol, placed.side)
+            if chance.random() < 0.25:
+                price += placed.side * 3
         if placed and chance.random() < 0.15:
             price = placed.price
         version = chance.randint(0, 2) if chance.random() < 0.2 else -1
@@ -297,9 +300,9 @@ class Flow:
         return self.random.choice(self.symbols)
 
     def a_price(self, symbol: str, side: int) -> int:
-        offset = self.random.randint(-self.width, self.width) - side * self.random.randint(0, 2)
-        if self.random.random() < 0.01:
-            offset += self.random.choice((-20, 20))
+        offset = self.random.randint(-self.width, self.width) - side * self.random.randint(0, self.patience)
+        if self.random.random() < 0.03:
+            offset += self.random.choice((-20, 20, 8 * side))
         return max(1, self.middle[symbol] + offset)
 
     # --- admins and the engine --------------------------------------------------------------------------
@@ -338,7 +341,7 @@ class Flow:
             order_fills_max=chance.choice((0, 1, 3, 1000)),
             idempotency_window_ns=chance.choice((0, 20 * MILLISECOND, HOUR)),
             idempotency_keys_max=chance.choice((3, 20, 60)),
-            step_orders_max=chance.choice((1, 1, 2, 3, 5, 1000)),
+            step_orders_max=chance.choice((1, 2, 3, 5, 1000, 1000)),
             protection_ppm=chance.choice((10_000, 50_000, 100_000, 2 * PPM)),
             txn_ids_max=chance.choice((0, 2, 1000)),
             revocations_max=chance.choice((2, 1000)),
@@ -398,7 +401,7 @@ class Flow:
             lot_size=lot_size,
             qty_min=chance.choice((1, 1, 1, 2)),
             qty_max=chance.choice((100, 300, 1_000_000)),
-            notional_min=chance.choice((0, 0, 0, 150 * unit, 300 * unit)),
+            notional_min=chance.choice((0, 0, 0, 0, 120 * unit, 200 * unit)),
             band_ppm=chance.choice(BANDS),
             maker_fee_ppm=maker_fee,
             taker_fee_ppm=taker_fee,
@@ -434,7 +437,7 @@ class Flow:
         amount = lots * instrument.lot_size
         if asset == instrument.quote:
             amount = lots * MIDDLE * instrument.tick_size * instrument.lot_size // 100_000_000
-        txn_id = f"t{chance.randint(1, 20)}" if chance.random() < 0.3 else f"t{self.seq}-{chance.random()}"
+        txn_id = f"t{chance.randint(1, 4)}" if chance.random() < 0.3 else f"t{self.seq}-{chance.random()}"
         return AdjustBalance(account, asset, sign * chance.randint(1, amount), txn_id)
 
     def a_reference(self) -> Command:
@@ -469,7 +472,3 @@ class Flow:
 
     def engine_command_without_need(self) -> Command:
         return self.random.choice((ContinueWork(), ExpireOrders()))
-
-
-def next_midnight(time_ns: int) -> int:
-    return (time_ns // DAY_NS + 1) * DAY_NS

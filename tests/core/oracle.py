@@ -103,7 +103,7 @@ Refusal = tuple[int, int, int]
 COMING, WAITING, RESTING, GONE = "coming", "waiting", "resting", "gone"
 
 
-@dataclass
+@dataclass(eq=False)
 class Order:
     id: int
     account: str
@@ -134,8 +134,8 @@ class Order:
     """Sum of notional × rate: fees in millionths of 1e-8 before rounding."""
     status: int = NEW
     reason: int = 0
-    fills: list[tuple[int, int, int, int]] = field(default_factory=list)
-    """trade id, price, qty, fee"""
+    fills: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    """time, trade id, price, qty, fee"""
 
     @property
     def open(self) -> int:
@@ -173,7 +173,7 @@ class Order:
         return self.type in (STOP, STOP_LIMIT) or self.may_rest()
 
 
-@dataclass
+@dataclass(eq=False)
 class Account:
     name: str
     mode: int
@@ -193,7 +193,7 @@ class Market:
     reference: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """Something that was too long for one command: a mass cancel, or the stop cascade of a symbol."""
 
@@ -619,7 +619,7 @@ class OracleShard:
             net = self.accounts[order.account].net
             net[order.symbol] = net.get(order.symbol, 0) + base_amount * order.side
             order.filled += qty
-            order.fills.append((self.trades, price, qty, fee))
+            order.fills.append((self.now, self.trades, price, qty, fee))
             del order.fills[: -max(1, self.rules.order_fills_max)]
             order.status = PARTIALLY_FILLED
         maker.shown -= qty
