@@ -74,9 +74,11 @@ class Edge:
         rate_limiter: RateLimiter | None = None,
         id_prefix: str = "",
         failed: Callable[[BaseException], None] | None = None,
+        close_after: Callable[[dict[str, Any], Callable[[str, str], None]], None],
     ):
         """`position` gives (seq, durable_seq, epoch) for the reply headers; `failed` hears of faults
-        that must end the process (the journal), after the caller has been told that it is unknown."""
+        that must end the process (the journal), after the caller has been told that it is unknown.
+        `close_after` is the server's way of ending a connection with its answer."""
         self._authenticator = authenticator
         self._clock = clock
         self._position = position
@@ -86,6 +88,7 @@ class Edge:
         self._ids = count(1)
         self._id_prefix = id_prefix
         self._failed = failed
+        self._close_after = close_after
         self.draining = False
 
     def process_request(self, req: EdgeRequest, resp: Response) -> None:
@@ -168,8 +171,14 @@ class Edge:
         app.add_error_handler(falcon.HTTPError, self._on_http_error)
         app.add_error_handler(Problem, self._on_problem)
 
-    def _on_problem(self, req: EdgeRequest, resp: Response, problem: Problem, params: dict[str, Any]) -> None:
+    def answer(self, req: EdgeRequest, resp: Response, problem: Problem) -> None:
+        """Put the error into the response, and let the connection go if it says so."""
         answer_problem(req, resp, problem)
+        if problem.close:
+            self._close_after(req.env, resp.set_header)
+
+    def _on_problem(self, req: EdgeRequest, resp: Response, problem: Problem, params: dict[str, Any]) -> None:
+        self.answer(req, resp, problem)
 
     def _on_http_error(
         self, req: EdgeRequest, resp: Response, error: falcon.HTTPError, params: dict[str, Any]
@@ -180,10 +189,10 @@ class Edge:
         )
         for name, value in (error.headers or {}).items() if isinstance(error.headers, dict) else ():
             resp.set_header(name, value)
-        answer_problem(req, resp, Problem(INVALID_REQUEST, message, status=status))
+        self.answer(req, resp, Problem(INVALID_REQUEST, message, status=status))
 
     def _on_fault(self, req: EdgeRequest, resp: Response, fault: Exception, params: dict[str, Any]) -> None:
-        answer_problem(req, resp, Problem(PROCESSING_FAILED, close=True))
+        self.answer(req, resp, Problem(PROCESSING_FAILED, close=True))
         if self._access_log is not None:
             self._access_log.fault(req, fault)
         if self._failed is not None and isinstance(fault, JournalError | AssertionError):
@@ -197,5 +206,3 @@ def answer_problem(req: EdgeRequest, resp: Response, problem: Problem, request_i
     resp.data = encode(ErrorBody(problem.code, problem.message, problem.details, request_id or req.id))
     if problem.retry_after_s:
         resp.set_header("Retry-After", str(problem.retry_after_s))
-    if problem.close:
-        resp.set_header("Connection", "close")

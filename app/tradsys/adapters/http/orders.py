@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import falcon
@@ -80,15 +80,14 @@ class Desk:
         *,
         query_url: str,
         other_symbols: dict[str, str],
-        words: MutableSequence[int],
-        stages: Stages,
+        count_order: Callable[[int], None],
     ):
+        """`count_order` hears how long an order took, in ns."""
         self.venue = venue
         self.shard_name = venue.shard.name
         self.query_url = query_url
         self.other_symbols = other_symbols
-        self.words = words
-        self.stages = stages
+        self.count_order = count_order
 
     def grid(self, symbol: str) -> Grid:
         """Raises Problem: 1021 another shard's symbol, 1003 nobody's."""
@@ -161,20 +160,10 @@ class Desk:
         return [item if isinstance(item, Problem) else next(outcomes) for item in items]
 
 
-class Stages(Struct):
-    """Where the engine counts durations; `count` adds one, in ns."""
-
-    order: Any
-    decode: Any
-    encode: Any
-
-
 def body_of(req: EdgeRequest, limit: int) -> bytes:
     """The whole body. Raises Problem 1002 (413) above `limit` bytes."""
-    length = req.content_length
-    if length is not None and length > limit:
-        raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
-    body: bytes = req.env["wsgi.input"].read() if length is None else req.bounded_stream.read()
+    # The server has read all of it, within its own limit, before the application is called.
+    body: bytes = req.env["wsgi.input"].read()
     if len(body) > limit:
         raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
     return body
@@ -207,7 +196,7 @@ class OrdersResource:
             order, req.identity.account, desk.grid(order.symbol), self.venue.clock(), req.caller_id
         )
         desk.answer(req, resp, self.venue.process((command,))[0])
-        desk.stages.order.count(time.perf_counter_ns() - req.started_ns)
+        desk.count_order(time.perf_counter_ns() - req.started_ns)
 
     def on_get(self, req: EdgeRequest, resp: Response) -> None:
         if req.get_param("status", default="open") != "open":
@@ -302,6 +291,19 @@ class ByClientResource:
             resp.data = encode(rejected_reply_of(record, self.desk.shard_name))
         else:
             self.desk.elsewhere(req, resp)
+
+
+class ElsewhereResource:
+    """GET /fills: answered by `query`"""
+
+    needs: ClassVar = {"GET": READ}
+    answers_while_draining = False
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+
+    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+        self.desk.elsewhere(req, resp)
 
 
 class BatchResource:
