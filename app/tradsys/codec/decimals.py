@@ -16,7 +16,7 @@ UNITS_MAX = 10**15
 AMOUNT_MAX = 10**26
 CACHE_MAX = 65_536
 
-_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))?", re.ASCII)
+DECIMAL = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))?", re.ASCII)
 
 
 class DecimalError(Exception):
@@ -30,7 +30,7 @@ class DecimalError(Exception):
 
 def amount_of(text: str) -> int:
     """1e-8 units of a decimal text. Raises DecimalError: no decimal, or more than 8 decimal places."""
-    found = _DECIMAL.fullmatch(text)
+    found = DECIMAL.fullmatch(text)
     if found is None:
         raise DecimalError("is not a plain decimal like 12.50", False)
     whole, fraction = found.groups()

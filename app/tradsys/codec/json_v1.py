@@ -13,18 +13,28 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tradsys.codec.decimals import DecimalError, Grid, average_text, grid_of, text_of
+from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_text, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
 from tradsys.core.order import Order
 
-DecimalText = Annotated[str, Meta(max_length=40, description="plain decimal, e.g. 50000.01")]
-TimeText = Annotated[str, Meta(max_length=19, description="unix time in nanoseconds")]
-ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, description="[A-Za-z0-9_-]{1,36}")]
-
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _TIME = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _ORDER_ID = re.compile(r"([a-z0-9-]{1,8})-([1-9][0-9]{0,18})", re.ASCII)
+
+
+def _shape(shape: re.Pattern[str]) -> dict[str, Any]:
+    """For the description of the API only: the functions below judge, and say more than "no match"."""
+    return {"pattern": f"^({shape.pattern})$"}
+
+
+DecimalText = Annotated[
+    str, Meta(max_length=40, description="plain decimal, e.g. 50000.01", extra_json_schema=_shape(DECIMAL))
+]
+TimeText = Annotated[
+    str, Meta(max_length=19, description="unix time in nanoseconds", extra_json_schema=_shape(_TIME))
+]
+ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, extra_json_schema=_shape(_NAME))]
 
 _SIDES = {word: value for value, word in m.SIDE_WORDS.items()}
 _TYPES = {word: value for value, word in m.TYPE_WORDS.items()}

@@ -26,8 +26,20 @@ class Book(Struct):
     ts: str
     checksum: int
     """CRC-32 of "price:quantity" of the best ten bids, then the best ten asks, joined by commas."""
-    bids: list[Level] | list[OrderLevel]
-    asks: list[Level] | list[OrderLevel]
+    bids: list[Level]
+    asks: list[Level]
+
+
+class OrderBook(Struct):
+    """The book order by order (level 3); the checksum is the one of level 2."""
+
+    symbol: str
+    seq: int
+    epoch: int
+    ts: str
+    checksum: int
+    bids: list[OrderLevel]
+    asks: list[OrderLevel]
 
 
 class Ticker(Struct):
@@ -106,13 +118,15 @@ def orders_of(grid: Grid, market: Market, side: int, levels_max: int, shard: str
     return rows
 
 
-def book_of(market: Market, depth: int, level: int, shard: str, seq: int, epoch: int, ts: int) -> Book:
+def book_of(
+    market: Market, depth: int, level: int, shard: str, seq: int, epoch: int, ts: int
+) -> Book | OrderBook:
     grid = grid_of(market.instrument)
     best = max(depth, CHECKSUM_LEVELS)
     bids, asks = levels_of(grid, market, 1, best), levels_of(grid, market, -1, best)
     checksum = checksum_of(bids, asks)
     if level == 3:
-        return Book(
+        return OrderBook(
             market.instrument.symbol, seq, epoch, str(ts), checksum,
             orders_of(grid, market, 1, depth, shard), orders_of(grid, market, -1, depth, shard),
         )  # fmt: skip

@@ -290,7 +290,20 @@ class AdjustmentsResource(AdminResource):
         self.answer_account(resp, known)
 
 
-class AdminSymbolsResource(AdminResource):
+class DefiningResource(AdminResource):
+    """What the resources share that add or change a symbol."""
+
+    def define(self, instrument: m.Instrument, resp: Response) -> None:
+        self.do(
+            m.DefineInstrument(instrument),
+            resp,
+            "refused: tick_size × lot_size must be a multiple of 0.00000001, 0 ≤ maker fee ≤ taker fee "
+            "≤ 1000 bps, band < 10000 bps, min ≤ max quantity; a grid changes only while the book is empty",
+        )
+        self.answer_symbol(resp, instrument.symbol)
+
+
+class AdminSymbolsResource(DefiningResource):
     """POST /admin/symbols"""
 
     def on_post(self, req: EdgeRequest, resp: Response) -> None:
@@ -321,15 +334,6 @@ class AdminSymbolsResource(AdminResource):
         )
         self.define(instrument, resp)
 
-    def define(self, instrument: m.Instrument, resp: Response) -> None:
-        self.do(
-            m.DefineInstrument(instrument),
-            resp,
-            "refused: tick_size × lot_size must be a multiple of 0.00000001, 0 ≤ maker fee ≤ taker fee "
-            "≤ 1000 bps, band < 10000 bps, min ≤ max quantity; a grid changes only while the book is empty",
-        )
-        self.answer_symbol(resp, instrument.symbol)
-
 
 class SymbolStatusResource(AdminResource):
     """PUT /admin/symbols/{symbol}/status, "*" for the whole shard"""
@@ -353,7 +357,7 @@ class ReferenceResource(AdminResource):
         resp.data = encode(ReferenceReply(symbol, grid.price_text(price)))
 
 
-class SymbolFeesResource(AdminSymbolsResource):
+class SymbolFeesResource(DefiningResource):
     """PUT /admin/symbols/{symbol}/fees"""
 
     def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
@@ -362,7 +366,7 @@ class SymbolFeesResource(AdminSymbolsResource):
         self.define(replace(self.instrument(symbol), maker_fee_ppm=maker, taker_fee_ppm=taker), resp)
 
 
-class SymbolBandResource(AdminSymbolsResource):
+class SymbolBandResource(DefiningResource):
     """PUT /admin/symbols/{symbol}/band"""
 
     def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
