@@ -61,7 +61,7 @@ tools: ## Install the system packages that the tests need (wrk, strace, faketime
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing $$missing …"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	else \
 	    echo "The tests need these system packages: $$missing (on Debian: sudo apt-get install $$missing)" >&2; exit 1; \
 	fi

@@ -16,9 +16,11 @@ import pytest
 
 DRIVER = """
 import json, sys
+from tradsys.cli import supervisor
 from tradsys.cli.supervisor import Child, Supervisor
 
 spec = json.loads(sys.argv[1])
+supervisor.STABLE_S = spec["stable_s"]
 children = [Child(name=n, argv=[sys.executable, "-c", code], final_codes=frozenset(final))
             for n, code, final in spec["children"]]
 
@@ -65,8 +67,14 @@ class Watched:
         *,
         stop_timeout_s: float = 10,
         meanwhile: bool = False,
+        stable_s: float = 10,
     ) -> None:
-        spec = {"children": children, "stop_timeout_s": stop_timeout_s, "meanwhile": meanwhile}
+        spec = {
+            "children": children,
+            "stop_timeout_s": stop_timeout_s,
+            "meanwhile": meanwhile,
+            "stable_s": stable_s,
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, json.dumps(spec)],
             stdout=subprocess.PIPE,
@@ -140,6 +148,14 @@ def test_a_child_that_ends_is_started_again_after_a_pause_that_doubles(supervise
         ("engine", "started", None, None),
         ("engine", "exited", 3, 0.8),
     ]
+
+
+def test_after_a_stable_run_the_pause_is_short_again(supervise):
+    watched = supervise([("engine", "raise SystemExit(3)", [70])], stable_s=0)
+
+    exits = [report for report in watched.reports(6) if report[1] == "exited"]
+
+    assert [report[3] for report in exits] == [0.2, 0.2, 0.2]
 
 
 def test_a_killed_child_is_started_again_and_the_others_stay(supervise):

@@ -1,0 +1,68 @@
+"""app/COMMANDS.md and the command line are the same, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from tradsys.cli import failures, main
+from tradsys.settings import CLIENT_VARIABLES, CONFIG_ENV
+
+PAGE = (Path(__file__).parents[2] / "app" / "COMMANDS.md").read_text()
+
+
+def commands(
+    command: click.Command | None = None, path: str = "tradsys"
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with its whole name, in the order of `--help`."""
+    command = command or typer.main.get_command(main.app)
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, command
+        return
+    for name, below in inner.items():
+        yield from commands(below, f"{path} {name}")
+
+
+def first_sentence(command: click.Command) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def test_the_table_has_exactly_one_row_for_each_command_in_the_same_order():
+    rows = [line for line in PAGE.splitlines() if line.startswith("| `tradsys ")]
+
+    assert rows == [f"| `{path}` | {first_sentence(command)} |" for path, command in commands()]
+
+
+@pytest.mark.parametrize(("path", "command"), commands(), ids=lambda value: str(value))
+def test_each_command_and_each_of_its_parameters_has_help(path, command):
+    without = [
+        parameter.name
+        for parameter in command.params
+        if not getattr(parameter, "help", None) and parameter.name != "help"
+    ]
+
+    assert first_sentence(command).endswith((".", ")")), path
+    assert without == []
+
+
+def test_the_variables_of_the_commands_are_no_settings_but_known_to_them():
+    root = typer.main.get_command(main.app)
+    used: set[str] = set()
+    for command in (root, *(command for _, command in commands())):
+        for parameter in command.params:
+            named = parameter.envvar or ()
+            used.update([named] if isinstance(named, str) else named)
+
+    assert used == CLIENT_VARIABLES | {CONFIG_ENV}
+    assert [variable for variable in sorted(used) if f"`{variable}`" not in PAGE] == []
+
+
+def test_the_exit_codes_are_on_the_page():
+    codes = [failures.ERROR, failures.USAGE, failures.JOURNAL, failures.LOCKED, failures.CONFIGURATION]
+
+    assert [code for code in codes if f"| {int(code)} |" not in PAGE] == []
