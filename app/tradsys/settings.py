@@ -200,9 +200,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     internal_port: Port = 8090
     """Batches of commands from gateway and feed, served by the engine."""
     ops_port: Port = 9100
-    """/healthz, /readyz and /internal of the engine."""
+    """/healthz, /readyz, /metrics and /internal of the shard, served by the engine."""
     history_port: Port = 9102
-    """/healthz, /readyz and the shard's /metrics, served by history."""
+    """/healthz, /readyz and /metrics of the shard, served by history."""
     query_port: Port = 8002
     """Public REST of the read model, served by query."""
 
