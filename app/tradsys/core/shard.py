@@ -304,7 +304,9 @@ class Shard:
         if account.mode == LIMITS:
             if not account.limits.position_max:
                 return None, price, 0
-            holding = account.holding(instrument.symbol, instrument.base, instrument.quote)
+            # An order that is only tried must leave no trace: replay does not know of it.
+            symbol = instrument.symbol
+            holding = account.holdings.get(symbol) or Holding(symbol, Balance(), Balance())
             return self._refuse_position(account, holding, instrument, side, qty, 0), price, 0
         if side > 0:
             notional = price * qty * market.unit
