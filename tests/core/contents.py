@@ -35,6 +35,7 @@ def contents_of(shard: Shard) -> dict[str, Any]:
                 "status": market.status,
                 "last": market.last,
                 "reference": market.reference,
+                "trades": list(market.trades),
                 "bids": resting(market.book.bids),
                 "asks": resting(market.book.asks),
                 "buy stops": waiting(market.buy_stops),

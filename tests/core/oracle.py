@@ -191,6 +191,8 @@ class Market:
     status: int = TRADING
     last: int = 0
     reference: int = 0
+    trades: list[tuple[int, int, int, Event]] = field(default_factory=list)
+    """(time, seq, taker side, event) of the latest 100"""
 
 
 @dataclass(eq=False)
@@ -258,9 +260,8 @@ class OracleShard:
 
     def apply(self, command: Command, seq: int, time_ns: int) -> list[Event]:
         self.seq, self.now, self.events = seq, time_ns, []
-        refusal = self.refusal_of_names(command)
-        if refusal:
-            self.refuse(refusal)
+        if self.names_nothing(command):
+            self.refuse((NOT_ALLOWED, 0, 0))
         else:
             self.obey(command)
         self.forget()
@@ -286,8 +287,8 @@ class OracleShard:
             case _:
                 self.administer(command)
 
-    def refusal_of_names(self, command: Command) -> Refusal | None:
-        """1002 before all else: a command that names what does not exist."""
+    def names_nothing(self, command: Command) -> bool:
+        """1002 before all else: the command names an account or a symbol that does not exist."""
         accounts, symbols = set(self.accounts), set(self.markets)
         if isinstance(command, SetKill | CancelAll):
             accounts.add("*")
@@ -298,12 +299,9 @@ class OracleShard:
         if isinstance(command, CancelOrders | CancelAll):
             symbols.add("")
         if isinstance(command, DefineAccount):
-            return None
-        if getattr(command, "account", None) not in {*accounts, None}:
-            return NOT_ALLOWED, 0, 0
-        if getattr(command, "symbol", None) not in {*symbols, None}:
-            return NOT_ALLOWED, 0, 0
-        return None
+            return False
+        account, symbol = getattr(command, "account", None), getattr(command, "symbol", None)
+        return account not in {*accounts, None} or symbol not in {*symbols, None}
 
     def emit(self, *event: Any) -> None:
         self.events.append(event)
@@ -625,6 +623,7 @@ class OracleShard:
         maker.shown -= qty
         fees, open_qtys = (maker_fee, taker_fee), (maker.open, taker.open)
         self.emit(TRADE_EVENT, self.trades, maker.id, taker.id, price, qty, *fees, *open_qtys)
+        market.trades = [*market.trades, (self.now, self.seq, taker.side, self.events[-1])][-100:]
         for order in (maker, taker):
             if order.open == 0:
                 self.leave(order, FILLED, 0)
@@ -947,6 +946,7 @@ class OracleShard:
                     "status": market.status,
                     "last": market.last,
                     "reference": market.reference,
+                    "trades": list(market.trades),
                     "bids": [(o.id, o.price, o.shown, o.open) for o in self.queue(symbol, BUY)],
                     "asks": [(o.id, o.price, o.shown, o.open) for o in self.queue(symbol, SELL)],
                     "buy stops": [(o.id, o.stop_price) for o in self.stops(symbol, BUY)],

@@ -1,8 +1,8 @@
 """F1: the core against the flat-list oracle, under generated flow and under small cases that shrink.
 
 COUNT_F1 commands in all (default 200,000), in chunks that xdist may spread. Every event list is compared;
-every 100 commands the whole state is, and the invariants of both; half-way through each seed a twin is
-restored from a snapshot, and has to go on equally, to the same state hash.
+every 100 commands the whole state is, and the invariants of both. Somewhere in each seed a twin is restored
+from a snapshot, and has to go on equally, to the same state hash.
 """
 
 from __future__ import annotations
