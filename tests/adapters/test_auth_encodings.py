@@ -32,12 +32,15 @@ def test_base64url_has_one_text_for_given_bytes(text: str) -> None:
     "text", ["A", "AB", "AAB", "AA==", "AA=", "+A", "A/", "AAA A", "AAAA\n", "AAAA=", "é"]
 )
 def test_other_spellings_of_base64url_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="^not canonical base64url$"):
+    with pytest.raises(ValueError, match="not canonical base64url"):
         base64url.decode(text)
 
 
+VALUES = st.none() | st.integers(-(2**80), 2**80) | st.text(max_size=9) | st.lists(st.booleans(), max_size=3)
+
+
 @given(
-    st.dictionaries(st.text(), st.recursive(st.none() | st.integers(-(2**80), 2**80) | st.text(), st.lists))
+    st.dictionaries(st.text(max_size=9), VALUES | st.dictionaries(st.text(max_size=9), VALUES, max_size=3))
 )
 def test_an_object_of_json_is_read_as_it_is(value: dict[str, Any]) -> None:
     assert parse_object(json.dumps(value).encode()) == value

@@ -31,6 +31,7 @@ from tradsys.adapters.auth.keys import HmacKey, JwksFile, Keys
 from tradsys.adapters.auth.mint import mint
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.metrics import WORDS_USED
 from tradsys.venue.ports import ADMIN, READ, TRADE, Identity, Unauthorized
 
 NOW_S = 1_760_000_000
@@ -66,8 +67,8 @@ def keys_of(signer: Signer, folder: Path) -> Keys:
 
 
 def a_verifier(keys: Keys, **changes: Any) -> TokenVerifier:
-    with_defaults = {"verifications_per_s": 1_000_000} | changes
-    return TokenVerifier(keys, ISSUER, AUDIENCE, Revocations(), **with_defaults)
+    settings = {"words": [0] * WORDS_USED, "verifications_per_s": 1_000_000} | changes
+    return TokenVerifier(keys, ISSUER, AUDIENCE, Revocations(), **settings)
 
 
 def bearer(token: str) -> str:
@@ -283,6 +284,7 @@ def test_the_allowance_for_clocks_is_for_iat_and_nbf_and_not_for_exp() -> None:
         Unauthorized(2002, "expired"),
         Unauthorized(2002, "expired"),
     ]
+    assert verifier.cached == 0
 
 
 def test_a_minted_token_is_valid_until_its_time_is_up() -> None:
@@ -409,14 +411,21 @@ def test_signed_tokens_of_any_content_get_exactly_what_the_rules_say(
         assert answer.expires_ns == claims["exp"] * SECOND
 
 
+def no_nan(value: dict[str, Any]) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def valid_header(header: dict[str, Any]) -> bool:
     """The rules of a header once more, for the shared secret."""
     return (
         header["alg"] == "HS256"
         and str(header["typ"]).lower() in {"jwt", "at+jwt", "application/at+jwt"}
         and not {"kid", "crit"} & set(header)
-        and "NaN" not in json.dumps(header)
-        and "Infinity" not in json.dumps(header)
+        and no_nan(header)
     )
 
 
@@ -451,8 +460,7 @@ def valid_claims(claims: dict[str, Any]) -> bool:
         and all(whole_seconds(name) for name in ("exp", "iat", "nbf"))
         and NOW_S < claims["exp"] <= NOW_S + 3653 * 86_400
         and max(claims["iat"], claims["nbf"]) <= min(NOW_S + 5, claims["exp"] - 1)
-        and "NaN" not in json.dumps(claims)
-        and "Infinity" not in json.dumps(claims)
+        and no_nan(claims)
     )
 
 

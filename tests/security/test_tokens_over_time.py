@@ -16,6 +16,7 @@ from tradsys.adapters.auth.keys import HmacKey, JwksFile, Keys
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.core.messages import RevokeToken
+from tradsys.metrics import TOKENS, WORDS_USED
 from tradsys.venue.ports import Busy, Identity, Unauthorized
 
 SECOND = 1_000_000_000
@@ -32,9 +33,8 @@ BUSY = Busy(1)
 def a_verifier(
     keys: Keys | None = None, revocations: Revocations | None = None, **changes: Any
 ) -> TokenVerifier:
-    return TokenVerifier(
-        keys or HmacKey(SECRET), ISSUER, AUDIENCE, revocations or Revocations(), **{"leeway_s": 5} | changes
-    )
+    settings = {"words": [0] * WORDS_USED} | changes
+    return TokenVerifier(keys or HmacKey(SECRET), ISSUER, AUDIENCE, revocations or Revocations(), **settings)
 
 
 def a_header(signer: Signer | None = None, **changes: Any) -> str:
@@ -224,6 +224,28 @@ def test_no_second_sees_more_verifications_than_the_budget_and_none_is_wasted(
         assert verified == (len(within) < budget)
         if verified:
             done.append(now)
+
+
+def test_each_token_is_counted_once_by_how_it_was_judged() -> None:
+    words, revocations = [0] * WORDS_USED, Revocations()
+    revocations.revoke(RevokeToken(jti="stolen"), NOW_S)
+    verifier = a_verifier(None, revocations, words=words, verifications_per_s=5)
+    good, short = a_header(), a_header(jti="short", exp=NOW_S + 1)
+    headers = [
+        *[good, good.replace("Bearer", "bearer"), good, short],
+        *[a_header(jti="stolen")] * 2,
+        *["Bearer x", "Bearer " + "x" * 9000, a_header(acct=""), good[:-8] + "AAAAAAAA"],
+        *[a_header(jti="sixth")] * 2,
+        *[None, "Basic x"],
+    ]
+
+    for header in headers:
+        verifier.verify(header, NOW)
+    verifier.verify(short, NOW + SECOND)
+
+    counts = {outcome: words[TOKENS.word(outcome)] for outcome in TOKENS.labels[0][1]}
+    assert counts == {"cached": 2, "verified": 2, "refused": 5, "revoked": 2, "limited": 2}
+    assert sum(words) == 13
 
 
 # --- keys that change -------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class VerificationKey:
         self._algorithm = jwt.get_algorithm_by_name(alg)
 
     def signed(self, signing_input: bytes, signature: bytes) -> bool:
-        """Whether the signature over these bytes is of this key; 6 µs (HS256) to 0.1 ms (ES256)."""
+        """Whether the signature over these bytes is of this key."""
         return self._algorithm.verify(signing_input, self._key, signature)
 
     def __repr__(self) -> str:

@@ -29,11 +29,13 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
+from collections.abc import MutableSequence
 
 from tradsys.adapters.auth import base64url
 from tradsys.adapters.auth.keys import KID_CHARS_MAX, NO_KID, Keys
 from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
 from tradsys.adapters.auth.strict_json import parse_object
+from tradsys.metrics import TOKENS
 from tradsys.venue.ports import ADMIN, READ, TRADE, Busy, Identity, Unauthorized
 
 SCOPES = {"trade": TRADE, "read": READ, "admin": ADMIN}
@@ -53,9 +55,10 @@ _CLAIM_TYPES = frozenset(("bearer", "jwt", "at+jwt"))
 _HEADER_REFUSED = frozenset(("crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "enc", "zip"))
 
 _NO_TOKEN = Unauthorized(2001, "no bearer token")
-_EXPIRED = Unauthorized(2002, "expired")
-_REVOKED = Unauthorized(2002, "revoked")
-_BUSY = Busy(1)
+
+_CACHED, _VERIFIED, _REFUSED, _REVOKED, _LIMITED = (
+    TOKENS.word(outcome) for outcome in ("cached", "verified", "refused", "revoked", "limited")
+)
 
 
 class TokenVerifier:
@@ -67,19 +70,23 @@ class TokenVerifier:
         issuer: str,
         audience: str,
         revocations: Revocations,
+        words: MutableSequence[int],
         *,
         leeway_s: int = 5,
         cache_max: int = 10_000,
         verifications_per_s: int = 200,
     ) -> None:
-        """`cache_max`: tokens remembered, about 1 KiB each; more live tokens than that contend for the
-        `verifications_per_s`. `leeway_s`: how far the issuer's clock may be ahead of the venue's."""
+        """`words`: the row of metrics to count in. `cache_max`: tokens remembered, about 1 KiB each; more
+        live tokens than that contend for the `verifications_per_s`. `leeway_s`: how far the issuer's
+        clock may be ahead of the venue's."""
         assert cache_max >= 1 and verifications_per_s >= 1 and leeway_s >= 0
         self._keys = keys
         self._current = keys.current
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
+        self._words = words
+        self._revocations = revocations
         self._revoked_jtis = revocations.jtis
         self._revoked_until = revocations.issued_until
         # By the whole header value: cutting the token out of it would cost another copy and hash.
@@ -96,18 +103,19 @@ class TokenVerifier:
     def verify(self, header_value: str | None, now_ns: int) -> Identity | Unauthorized | Busy:
         """Judge the value of an Authorization header at an engine time.
 
-        A token seen before costs about 0.3 µs, of which the checks of life span and revocation (the
+        A token seen before costs about 0.4 µs, of which the checks of life span and revocation (the
         same as `Revocations.is_revoked`, written out to save the call) are a third.
         """
         identity = self._verified.get(header_value)
         if identity is None:
             return self._verify_new(header_value, now_ns)
         if not identity.not_before_ns <= now_ns < identity.expires_ns:
-            return _EXPIRED
+            return self._refused("expired")
         if identity.jti in self._revoked_jtis or identity.issued_s <= self._revoked_until.get(
             identity.account, -1
         ):
-            return _REVOKED
+            return self._revoked()
+        self._words[_CACHED] += 1
         return identity
 
     def refresh(self, now_ns: int) -> None:
@@ -119,29 +127,44 @@ class TokenVerifier:
         if header_value is None or header_value[: len(_SCHEME)].lower() != _SCHEME.lower():
             return _NO_TOKEN
         if len(header_value) > len(_SCHEME) + TOKEN_CHARS_MAX:
-            return Unauthorized(2002, "longer than 8 KiB")
+            return self._refused("longer than 8 KiB")
         token = header_value[len(_SCHEME) :]
         if not token:
             return _NO_TOKEN
         if not _SHAPE.fullmatch(token):
-            return Unauthorized(2002, "not three parts of base64url")
+            return self._refused("not three parts of base64url")
         if not header_value.startswith(_SCHEME):
             # Other spellings of "Bearer" share one entry, or one token could fill the cache.
             return self.verify(_SCHEME + token, now_ns)
 
         # From here on it costs something, whatever comes of it: forged tokens must not starve matching.
         if not self._may_verify(now_ns):
-            return _BUSY
+            return self._busy()
         try:
             identity = self._judge(token, now_ns)
         except _InvalidToken as refusal:
-            return Unauthorized(2002, refusal.detail)
+            return self._refused(refusal.detail)
         if identity is None:
-            return _BUSY
+            return self._busy()
         if len(self._verified) >= self._cache_max:
             self._verified.popitem(last=False)
         self._verified[header_value] = identity
-        return self.verify(header_value, now_ns)
+        if self._revocations.is_revoked(identity):
+            return self._revoked()
+        self._words[_VERIFIED] += 1
+        return identity
+
+    def _refused(self, detail: str) -> Unauthorized:
+        self._words[_REFUSED] += 1
+        return Unauthorized(2002, detail)
+
+    def _revoked(self) -> Unauthorized:
+        self._words[_REVOKED] += 1
+        return Unauthorized(2002, "revoked")
+
+    def _busy(self) -> Busy:
+        self._words[_LIMITED] += 1
+        return Busy(retry_after_s=1)
 
     def _may_verify(self, now_ns: int) -> bool:
         """Whether fewer than the allowed number were verified in the second up to now; counts this one.
