@@ -1,0 +1,106 @@
+"""`tradsys`: the command line. Each group of commands is a module; this one puts them together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tradsys import __version__
+from tradsys.cli import admin, bench, flow, journal, orders, processes, reading, show
+from tradsys.cli.failures import CONFIGURATION, ERROR, JOURNAL, Failure
+from tradsys.client.rest import Refused, Unreachable
+from tradsys.flow.exchange import Diverged
+from tradsys.flow.lobster import LobsterError
+from tradsys.settings import CONFIG_ENV, SettingsError
+from tradsys.venue.ports import JournalError
+
+app = typer.Typer(
+    name="tradsys",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tradsys {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings file (YAML).", envvar=CONFIG_ENV, dir_okay=False)
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Data directory of the venue. [default: ./data]")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A trading venue: order entry, matching, pre-trade risk and market data.
+
+    Start one with `tradsys run`, look at it with `tradsys book BTC-USD`.
+    Exit codes: 0 done, 1 refused or failed, 2 usage, 70 journal, 75 locked, 78 configuration.
+    """
+    if config:
+        os.environ[CONFIG_ENV] = str(config)
+    if data_dir:
+        os.environ["TRADSYS_DATA_DIR"] = str(data_dir)
+
+
+processes.register(app)
+reading.register(app)
+orders.register(app)
+app.add_typer(admin.app, name="admin", rich_help_panel="Administration")
+journal.register(app)
+flow.register(app)
+bench.register(app)
+
+
+def main() -> None:
+    """The console script; see failures.py for the exit codes."""
+    try:
+        app()
+    except Failure as failure:
+        _end(failure.exit_code, failure.message, failure.hint)
+    except Refused as refusal:
+        _end(ERROR, _refused(refusal), "")
+    except Unreachable as failure:
+        unknown = (
+            "whether it was done is unknown: look before you repeat it" if failure.outcome_unknown else ""
+        )
+        _end(
+            ERROR,
+            str(failure),
+            unknown or "is the venue running? `tradsys run` starts one; --url names another",
+        )
+    except SettingsError as failure:
+        _end(CONFIGURATION, str(failure), "tradsys config lists every setting")
+    except JournalError as failure:
+        _end(JOURNAL, str(failure), "restore a backup, or ask for help with the exact place named above")
+    except LobsterError as failure:
+        _end(ERROR, str(failure), "")
+    except Diverged as failure:
+        _end(ERROR, str(failure), "does anybody else trade in this symbol?")
+    except OSError as failure:
+        _end(ERROR, str(failure), "")
+
+
+def _refused(refusal: Refused) -> str:
+    text = f"refused with {refusal.code}: {refusal.message}"
+    return f"{text} (request {refusal.request_id})" if refusal.request_id else text
+
+
+def _end(exit_code: int, message: str, hint: str) -> NoReturn:
+    show.err.print(f"tradsys: {message}", style="red", markup=False, soft_wrap=True)
+    if hint:
+        show.err.print(f"  {hint}", markup=False, soft_wrap=True)
+    sys.exit(exit_code)

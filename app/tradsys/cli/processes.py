@@ -1,0 +1,176 @@
+"""Commands that run the venue's processes, and what one needs to begin: `run serve config token`."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tradsys.cli import session, show
+from tradsys.cli.failures import CONFIGURATION, JOURNAL, LOCKED
+from tradsys.settings import Settings, describe
+
+PANEL = "Running a venue"
+FINAL_CODES = frozenset((JOURNAL, LOCKED, CONFIGURATION))
+"""A process that ends with one of these would end so again."""
+RUN_TOKEN_TTL_S = 86_400
+
+
+class Process(StrEnum):
+    """The processes of a shard, in the order in which they are stopped."""
+
+    ENGINE = "engine"
+    HISTORY = "history"
+    QUERY = "query"
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(run)
+    app.command(rich_help_panel=PANEL)(serve)
+    app.command(rich_help_panel=PANEL)(config)
+    app.command(rich_help_panel=PANEL)(token)
+
+
+def run() -> None:
+    """Run a whole venue: engine, history and query, restarted when one ends.
+
+    One Ctrl-C ends it cleanly: nothing that was answered is lost. Prints the addresses, a token for the
+    account demo and a first order to send. Settings: `tradsys config`.
+    """
+    from tradsys.cli.supervisor import Child, Supervisor, serve_argv
+
+    chosen = session.settings()
+    greeting = _Greeting(chosen)
+    children = [
+        Child(name=process.value, argv=serve_argv(process.value), final_codes=FINAL_CODES)
+        for process in Process
+    ]
+    raise typer.Exit(Supervisor(children, report=_say, meanwhile=greeting.said_when_ready).run())
+
+
+def _say(report: object) -> None:
+    from tradsys.cli.supervisor import Report
+
+    assert isinstance(report, Report)
+    text = f"{report.child} {report.what} (pid {report.pid})"
+    if report.code is not None:
+        text += f", exit code {report.code}" if report.code >= 0 else f", by signal {-report.code}"
+    if report.restart_in_s is not None:
+        text += f"; again in {report.restart_in_s:g} s"
+    show.err.print(text, style="dim" if report.code is None else "", markup=False)
+
+
+class _Greeting:
+    """Waits for the engine to be ready, then says where it is and what to do first."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def said_when_ready(self) -> bool:
+        if not _is_ready(self._settings):
+            return False
+        settings = self._settings
+        url = session.public_url("")
+        show.out.print(f"\n[bold]tradsys is ready[/bold]   data: {os.path.abspath(settings.data_dir)}\n")
+        show.facts(
+            {
+                "REST": f"{url}/api/v1",
+                "admin": f"{session.admin_url('')}/api/v1/admin",
+                "history": f"http://{settings.host}:{settings.query_port}/api/v1",
+                "health": f"http://{settings.host}:{settings.ops_port}/readyz",
+                "metrics": f"http://{settings.host}:{settings.history_port}/metrics",
+            }
+        )
+        if session.key_path(settings).exists():
+            self._say_first_order(url)
+        show.out.file.flush()
+        return True
+
+    def _say_first_order(self, url: str) -> None:
+        bearer = session.mint_token(session.DEMO, "trade read", RUN_TOKEN_TTL_S)
+        # Plain writes: a terminal's line breaks inside a command would spoil it for copying.
+        typer.echo(f"\nA token for the account {session.DEMO}, valid for a day:\n\nTOKEN={bearer}\n")
+        typer.echo("A first order rests, and the next one trades with it:\n")
+        for side in ("sell", "buy"):
+            order = (
+                f'{{"symbol":"BTC-USD","side":"{side}","type":"limit","price":"50000.00","quantity":"0.5"}}'
+            )
+            typer.echo(
+                f'curl -s {url}/api/v1/orders -H "Authorization: Bearer $TOKEN" '
+                f"-H 'Content-Type: application/json' -d '{order}'"
+            )
+        typer.echo("\nThen: tradsys book BTC-USD, tradsys account. Ctrl-C ends the venue.\n")
+
+
+def _is_ready(settings: Settings) -> bool:
+    connection = http.client.HTTPConnection(settings.host, settings.ops_port, timeout=0.5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def serve(name: Annotated[Process, typer.Argument(help="Which process of the venue.")]) -> None:
+    """Run one process of a venue in the foreground: what a container does."""
+    # Each process imports only what it needs: the engine's memory is locked to one core's caches.
+    from tradsys import compose
+
+    chosen = session.settings()
+    if name is Process.ENGINE:
+        code = compose.serve_engine(chosen)
+    elif name is Process.HISTORY:
+        code = compose.serve_history(chosen)
+    else:
+        code = compose.serve_query(chosen)
+    raise typer.Exit(code)
+
+
+def config(as_json: session.Json = False) -> None:
+    """Show every setting with its value and where the value comes from.
+
+    A setting `name` is `name` in the YAML file (--config) and TRADSYS_NAME in the environment, which wins.
+    """
+    described = describe(os.environ)
+    if as_json:
+        show.json(described)
+        return
+    rows = [
+        {
+            "setting": setting.name,
+            "value": _brief(setting.value),
+            "unit": setting.unit,
+            "source": setting.source,
+            "limits": setting.limits,
+            "meaning": setting.doc,
+        }
+        for setting in described
+    ]
+    show.table(rows, ("setting", "value", "unit", "source", "limits", "meaning"))
+
+
+def _brief(value: object) -> object:
+    from tradsys.settings import Seed
+
+    if isinstance(value, Seed):
+        return f"{_names([s.symbol for s in value.symbols])}; {_names([a.account for a in value.accounts])}"
+    return value
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def token(
+    account: Annotated[str, typer.Option("--account", help="Account the token is for; admins create it.")],
+    scope: Annotated[str, typer.Option("--scope", help='Words of "trade read admin".')] = "trade read",
+    ttl: Annotated[str, typer.Option("--ttl", help="How long it is valid: 90s, 15m, 1h, 7d.")] = "1h",
+) -> None:
+    """Print a token, and nothing else. Works without a running venue, by the key in its data directory."""
+    typer.echo(session.mint_token(account, scope, session.seconds_of(ttl)))

@@ -1,0 +1,186 @@
+"""Calls of the REST API with decoded answers.
+
+A refusal by the venue is `Refused` with the code of API.md; a venue that can't be reached is
+`Unreachable`. What is safe to repeat is repeated: reads, cancels, and whatever carries a
+client_order_id, because the venue answers a repeat with the first reply.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from tradsys.client.http import Connection, Response
+from tradsys.client.records import RECORDS_TYPE, Result, results
+
+API = "/api/v1"
+RETRY_STATUS = 503
+RETRY_WAIT_S = (0.05, 0.2, 0.5, 1.0)
+"""Waits before the second, third, … attempt; a restarted engine is ready within the sum of them."""
+
+
+class Refused(Exception):
+    """The venue answered with an error."""
+
+    def __init__(
+        self, status: int, code: int, message: str, details: Any = None, request_id: str = ""
+    ) -> None:
+        super().__init__(f"{code} {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = details
+        self.request_id = request_id
+
+
+class Unreachable(Exception):
+    """No answer; `outcome_unknown` tells that the request may have been served all the same."""
+
+    def __init__(self, url: str, why: str, outcome_unknown: bool) -> None:
+        super().__init__(f"no answer from {url}: {why}")
+        self.url = url
+        self.why = why
+        self.outcome_unknown = outcome_unknown
+
+
+class Answer(Struct, frozen=True):
+    body: Any
+    status: int
+    headers: dict[str, str]
+
+
+class RestClient:
+    """One connection to one listener of a venue; not for use by several threads at once."""
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._connection = Connection(self.url, timeout_s)
+        self._token = token
+        self._others: dict[str, RestClient] = {}
+
+    def close(self) -> None:
+        self._connection.close()
+        for other in self._others.values():
+            other.close()
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return self.call("GET", path, query=query).body
+
+    def post(self, path: str, body: Any, repeatable: bool = False) -> Any:
+        return self.call("POST", path, body, repeatable=repeatable).body
+
+    def put(self, path: str, body: Any, repeatable: bool = False) -> Any:
+        return self.call("PUT", path, body, repeatable=repeatable).body
+
+    def delete(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return self.call("DELETE", path, query=query, repeatable=True).body
+
+    def batch(self, records: bytes) -> list[Result]:
+        """Results of a batch of commands in the binary form, in their order.
+
+        A lost answer is asked for again: that is safe if every order among them has a client_order_id.
+        Raises Refused (the batch as a whole) and Unreachable.
+        """
+        headers = f"Content-Type: {RECORDS_TYPE}\r\n"
+        response = self._attempts("POST", f"{API}/orders/batch", headers, records, repeatable=True)
+        if response.status >= 400:
+            answer_of(response)
+        return results(response.body)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        repeatable: bool = False,
+    ) -> Answer:
+        """One call of `/api/v1` + path; query values that are None or "" are left out.
+
+        `repeatable` tells that a repeat gets the first answer or has the same effect; reads always are.
+        Raises Refused and Unreachable.
+        """
+        target = API + path
+        given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+        if given:
+            target += "?" + urlencode(given)
+        payload = b"" if body is None else msgspec.json.encode(body)
+        headers = "Content-Type: application/json\r\n" if payload else ""
+        response = self._attempts(method, target, headers, payload, repeatable or method == "GET")
+        if response.status == 307 and method == "GET":
+            return self._elsewhere(response.headers.get("location", ""))
+        return answer_of(response)
+
+    def _attempts(self, method: str, target: str, headers: str, payload: bytes, repeatable: bool) -> Response:
+        if self._token:
+            headers += f"Authorization: Bearer {self._token}\r\n"
+        waits = iter(RETRY_WAIT_S if repeatable else ())
+        while True:
+            # A connection that has been idle may have been closed by the other side; the request was
+            # never read then, and a new connection is no second attempt.
+            reused = self._connection.is_open
+            sent = False
+            try:
+                self._connection.send(method, target, headers, payload)
+                sent = True
+                response = self._connection.receive()
+                if response.status != RETRY_STATUS:
+                    return response
+            except OSError as fault:
+                if reused and repeatable:
+                    continue
+                if (wait_s := next(waits, None)) is None or isinstance(fault, TimeoutError):
+                    why = "it took too long" if isinstance(fault, TimeoutError) else _why(fault)
+                    raise Unreachable(self.url, why, outcome_unknown=sent and method != "GET") from None
+            else:
+                if (wait_s := next(waits, None)) is None:
+                    return response
+            time.sleep(wait_s)
+
+    def _elsewhere(self, location: str) -> Answer:
+        """Follow a redirect to the process that keeps history."""
+        parts = urlsplit(location)
+        if not parts.path.startswith(API):
+            raise Unreachable(self.url, f"it redirects to {location!r}, which is no API of a venue", False)
+        base = f"{parts.scheme}://{parts.netloc}" if parts.netloc else self.url
+        if base not in self._others:
+            # The token goes only to the host that it was meant for.
+            same_host = urlsplit(base).hostname == self._connection.host
+            self._others[base] = RestClient(base, self._token if same_host else "", self._timeout_s)
+        path = parts.path.removeprefix(API) + (f"?{parts.query}" if parts.query else "")
+        return self._others[base].call("GET", path)
+
+
+def _why(fault: OSError) -> str:
+    return (fault.strerror or str(fault)).lower()
+
+
+def answer_of(response: Response) -> Answer:
+    """The decoded answer; raises Refused for an error status."""
+    try:
+        body = msgspec.json.decode(response.body) if response.body else None
+    except msgspec.DecodeError:
+        body = None
+    if response.status >= 400:
+        raise refusal_of(response.status, body)
+    return Answer(body, response.status, response.headers)
+
+
+def refusal_of(status: int, body: Any) -> Refused:
+    """The refusal that an error body (or an item of a batch) tells."""
+    if not isinstance(body, dict) or "code" not in body:
+        return Refused(status, 0, f"HTTP status {status}")
+    return Refused(
+        status, body["code"], body.get("message", ""), body.get("details"), body.get("request_id", "")
+    )
+
+
+def path_of(*parts: str) -> str:
+    """A path from parts that may hold any character."""
+    return "".join("/" + quote(part, safe="*-_.~") for part in parts)
