@@ -42,16 +42,17 @@ _STATUSES = {word: value for value, word in m.TRADING_STATUS_WORDS.items()}
 
 class NewAccount(Struct, forbid_unknown_fields=True):
     account: str
-    mode: m.RiskModeWord = "cash"
+    mode: m.RiskModeWord | UnsetType = UNSET
+    """Absent: cash."""
 
 
 class NewLimits(Struct, forbid_unknown_fields=True):
-    """Decimal texts of base or quote; "0" and 0 are no limit."""
+    """All limits of the account, in base or quote; absent, "0" and 0 are no limit."""
 
-    position_max: DecimalText = "0"
-    order_notional_max: DecimalText = "0"
-    order_quantity_max: DecimalText = "0"
-    open_orders_max: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    position_max: DecimalText | UnsetType = UNSET
+    order_notional_max: DecimalText | UnsetType = UNSET
+    order_quantity_max: DecimalText | UnsetType = UNSET
+    open_orders_max: Annotated[int, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
 
 
 class Adjustment(Struct, forbid_unknown_fields=True):
@@ -68,10 +69,10 @@ class NewSymbol(Struct, forbid_unknown_fields=True):
     quote: str | UnsetType = UNSET
     min_quantity: DecimalText | UnsetType = UNSET
     max_quantity: DecimalText | UnsetType = UNSET
-    min_notional: DecimalText = "0"
-    band_bps: DecimalText = "0"
-    maker_fee_bps: DecimalText = "0"
-    taker_fee_bps: DecimalText = "0"
+    min_notional: DecimalText | UnsetType = UNSET
+    band_bps: DecimalText | UnsetType = UNSET
+    maker_fee_bps: DecimalText | UnsetType = UNSET
+    taker_fee_bps: DecimalText | UnsetType = UNSET
 
 
 class NewFees(Struct, forbid_unknown_fields=True):
@@ -164,14 +165,17 @@ class Draining(Struct):
     draining: bool
 
 
-def _amount(text: str, field: str, read: Callable[[str], int] = amount_of) -> int:
+def _amount(text: str | UnsetType, field: str, read: Callable[[str], int] = amount_of) -> int:
+    """Absent is zero."""
+    if text is UNSET:
+        return 0
     try:
         return read(text)
     except DecimalError as error:
         raise Problem(INVALID_REQUEST, f"{field} {error.problem}", {"field": field}) from None
 
 
-def _ppm(text: str, field: str) -> int:
+def _ppm(text: str | UnsetType, field: str) -> int:
     """Basis points as parts per million: "1.5" are 150."""
     amount = _amount(text, field)
     ppm, rest = divmod(amount, m.AMOUNT_SCALE // 100)
@@ -250,7 +254,11 @@ class AccountsResource(AdminResource):
     def on_post(self, req: EdgeRequest, resp: Response) -> None:
         body: NewAccount = self.body(req, NewAccount)
         name = client_order_id_of(body.account)
-        self.do(m.DefineAccount(name, _MODES[body.mode]), resp, "the account exists in the other mode")
+        self.do(
+            m.DefineAccount(name, m.CASH if body.mode is UNSET else _MODES[body.mode]),
+            resp,
+            "the account exists in the other mode",
+        )
         self.answer_account(resp, self.shard.accounts[name])
 
 
@@ -271,7 +279,7 @@ class LimitsResource(AdminResource):
             _amount(body.position_max, "position_max"),
             _amount(body.order_notional_max, "order_notional_max"),
             _amount(body.order_quantity_max, "order_quantity_max"),
-            body.open_orders_max,
+            0 if body.open_orders_max is UNSET else body.open_orders_max,
         )
         self.do(m.SetLimits(known.name, limits), resp)
         self.answer_account(resp, known)

@@ -62,6 +62,8 @@ class Edge:
     """Middleware: `process_request`, `process_resource`, `process_response`, and the error handlers."""
 
     cors_max_age_s = "600"
+    _ids = count(1)
+    """One count for all listeners of the process, so that no two requests share an id."""
 
     def __init__(
         self,
@@ -85,7 +87,6 @@ class Edge:
         self._origins = frozenset(origins)
         self._access_log = access_log
         self._rate_limiter = rate_limiter
-        self._ids = count(1)
         self._id_prefix = id_prefix
         self._failed = failed
         self._close_after = close_after

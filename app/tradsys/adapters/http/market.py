@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest
 from tradsys.adapters.http.orders import Desk, limit_of
-from tradsys.codec.errors import UNKNOWN_SYMBOL, Problem
+from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem
 from tradsys.codec.json_v1 import encode
 from tradsys.codec.market_v1 import Symbols, Trades, book_of, recent_trades_of, symbol_of, ticker_of
 from tradsys.core.market import RECENT_TRADES_MAX, Market
@@ -67,7 +67,9 @@ class BookResource(MarketResource):
     def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
         market = self.market(symbol)
         depth = limit_of(req, 50, QUERY_DEPTH_MAX, "depth")
-        level = limit_of(req, 2, 3, "level")
+        level = {"2": 2, "3": 3}.get(req.get_param("level", default="2"))
+        if level is None:
+            raise Problem(INVALID_REQUEST, "level is 2 or 3", {"field": "level"})
         if depth > DEPTH_MAX:
             self.desk.elsewhere(req, resp)
             return
