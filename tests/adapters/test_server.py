@@ -1,0 +1,346 @@
+"""The engine's HTTP server over real sockets, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.server_process import HOST, Served, free_ports, serving, until_closed
+
+GET = b"GET /get HTTP/1.1\r\nHost: x\r\n\r\n"
+ENDING = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Served]:
+    """One process with four listeners, for the tests that leave it as it was."""
+    with serving(listeners=4) as served:
+        yield served
+
+
+def connect(served: Served, port: int = 0) -> socket.socket:
+    return socket.create_connection((HOST, port or served.port), timeout=10)
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    """Whether it becomes true within 10 s."""
+    deadline = time.monotonic() + 10
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# --- listeners --------------------------------------------------------------------------------------
+
+
+def test_each_listener_is_told_by_its_own_port(four: Served):
+    told = [four.ask("/port", port=port)[1] for port in four.ports]
+
+    assert told == [str(port) for port in four.ports]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Server-Port: 1", b"SERVER_PORT: 1", b"Server_Port: 1", b"X-Forwarded-Port: 1", b"Host: x:1"],
+)
+def test_no_header_moves_a_request_to_another_listener(four: Served, header: bytes):
+    host = b"" if header.startswith(b"Host") else b"Host: x\r\n"
+    with connect(four) as client:
+        client.sendall(b"GET /port HTTP/1.1\r\n" + host + header + b"\r\nConnection: close\r\n\r\n")
+
+        assert until_closed(client).endswith(f'"{four.port}"'.encode())
+
+
+def test_a_port_that_somebody_listens_on_is_refused_by_name():
+    with serving() as first, pytest.raises(AssertionError) as refused, serving(ports=first.ports):
+        pass
+
+    assert f"cannot listen on {HOST}:{first.port}: Address already in use" in str(refused.value)
+
+
+def test_a_port_that_somebody_shares_willingly_is_refused_too():
+    """The listener of another engine has SO_REUSEPORT, and would let this one join."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind((HOST, 0))
+        other.listen()
+        with (
+            pytest.raises(AssertionError, match="Address already in use"),
+            serving(ports=[other.getsockname()[1]]),
+        ):
+            pass
+
+
+def test_a_restart_finds_its_port_free():
+    ports = free_ports(1)
+    with serving(ports=ports) as served, connect(served) as client:
+        client.sendall(GET)
+        client.recv(1000)
+        served.end()
+    with serving(ports=ports) as served:
+        assert served.ask("/get") == (200, {"ok": True})
+
+
+@pytest.mark.parametrize("ports", [[], [0], [7001, 7001], [7001, 7002, 7003, 7004, 7005]])
+def test_listeners_that_could_not_be_told_apart_are_refused(ports: list[int]):
+    from tradsys.adapters.http.server import Server
+
+    with pytest.raises(ValueError, match="1 to 4 listeners with different ports"):
+        Server(lambda environ, start: [], [(HOST, port) for port in ports], each_turn=lambda: None)
+
+
+# --- the loop ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_turns_go_on_while_nobody_asks(spin: bool):
+    with serving(spin=spin) as served:
+        before = served.ask("/turns")[1]["turns"]
+
+        assert eventually(lambda: served.ask("/turns")[1]["turns"] > before + 100)
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_bodies_in_many_pieces_and_long_answers_arrive_whole(spin: bool):
+    text = json.dumps("x" * 1_000_000).encode()
+    with serving(spin=spin) as served, connect(served) as client:
+        head = b"POST /post HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(
+            text
+        )
+        client.sendall(head)
+        for i in range(0, len(text), 99_991):
+            client.sendall(text[i : i + 99_991])
+
+        assert until_closed(client).endswith(b"\r\n\r\n" + text)
+
+
+def test_no_request_waits_for_the_idle_timer():
+    """A turn that leaves libuv changes to make must be followed by another before the loop may sleep.
+    Were it not, each of these would wait for the next timer, which is 2 s: minutes in all."""
+    with serving(idle_wait_ms=60_000) as served:
+        for _ in range(100):
+            with connect(served) as client:
+                client.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+                client.sendall(b"{}")
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+        with connect(served) as client:
+            client.sendall(GET * 2000)
+            answered = b""
+            while answered.count(b"HTTP/1.1 200") < 2000:
+                answered += client.recv(1 << 20)
+
+
+def test_a_fault_outside_the_framework_is_answered_unknown_and_the_loop_goes_on(four: Served):
+    status, body = four.ask("/fault")
+
+    assert (status, body["code"]) == (503, 1001)
+    assert "outside" not in json.dumps(body)
+    assert four.ask("/get") == (200, {"ok": True})
+
+
+def test_a_fault_in_a_turn_ends_the_run():
+    script = """
+import sys
+from tradsys.adapters.http.server import Server
+def turn(): raise OSError("the journal is gone")
+server = Server(lambda environ, start: [], [("127.0.0.1", int(sys.argv[1]))], each_turn=turn)
+server.listen()
+try:
+    server.run()
+except OSError as fault:
+    print(fault)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(free_ports(1)[0])], capture_output=True, text=True, timeout=30
+    )
+
+    assert (ran.stdout, ran.stderr) == ("the journal is gone\n", "")
+
+
+# --- ending -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("spin", [False, True])
+def test_a_signal_ends_the_process_after_what_was_in_flight(number: int, spin: bool):
+    with (
+        serving(spin=spin) as served,
+        connect(served) as busy,
+        connect(served) as idle,
+        connect(served) as next_up,
+    ):
+        idle.sendall(GET)
+        assert b"200 OK" in idle.recv(1000)
+        busy.sendall(b"GET /slow?s=0.3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.1)
+        next_up.sendall(GET)
+        served.process.send_signal(number)
+
+        answers = [until_closed(client) for client in (busy, next_up, idle)]
+        served.process.wait(timeout=10)
+
+        assert [answer.startswith(b"HTTP/1.1 200 OK") for answer in answers] == [True, True, False]
+        assert all(b"Connection: close" in answer for answer in answers[:2])
+        assert served.process.returncode == 0
+        assert served.process.stdout.read() == "ended\n"
+
+
+def test_while_draining_a_request_that_is_half_here_is_answered_and_nobody_new_gets_in():
+    with serving(drain_ms_max=5_000) as served, connect(served) as half, connect(served) as chatty:
+        half.sendall(GET[:-2])
+        chatty.sendall(b"GET /slow?s=0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.1)
+        served.process.send_signal(signal.SIGTERM)
+        assert b"Connection: close" in until_closed(chatty)
+
+        with pytest.raises(ConnectionError):
+            connect(served)
+        half.sendall(b"\r\n")
+
+        assert until_closed(half).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_that_never_finishes_does_not_hold_up_the_end():
+    with serving(drain_ms_max=300) as served, connect(served) as slow:
+        slow.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        served.process.send_signal(signal.SIGTERM)
+        ended = False
+        while not ended:
+            try:
+                slow.sendall(b"x")
+                time.sleep(0.02)
+            except ConnectionError:
+                ended = True
+
+        assert served.process.wait(timeout=10) == 0
+
+
+def test_the_application_can_end_the_run():
+    with serving() as served:
+        assert served.ask("/stop", method="POST", body=b"{}") == (200, {"stopping": True})
+        assert served.process.wait(timeout=10) == 0
+
+
+# --- limits -----------------------------------------------------------------------------------------
+
+
+def test_an_idle_connection_is_closed_and_a_used_one_is_not():
+    with (
+        serving(idle_ms_max=400, request_ms_max=400) as served,
+        connect(served) as idle,
+        connect(served) as used,
+    ):
+        for client in (idle, used):
+            client.sendall(GET)
+            client.recv(1000)
+        for _ in range(8):
+            time.sleep(0.1)
+            used.sendall(GET)
+            assert used.recv(1000).startswith(b"HTTP/1.1 200")
+
+        assert until_closed(idle) == b""
+
+
+def test_an_answer_that_nobody_reads_is_given_up():
+    with serving(unread_ms_max=1_000) as served, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((HOST, served.port))
+        client.sendall(b"GET /big?bytes=30000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert eventually(lambda: served.ask("/turns")[1]["connections"] == 2)
+        assert eventually(lambda: served.ask("/turns")[1]["connections"] == 1)
+
+
+def test_above_the_cap_the_public_listener_hangs_up_and_the_others_serve():
+    with serving(listeners=2, connections_max=16) as served:
+        inside = [connect(served) for _ in range(16)]
+        for client in inside:
+            client.sendall(GET)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+        outside = [connect(served) for _ in range(50)]
+        for client in outside:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(GET)
+        turned_away = [until_closed(client) for client in outside]
+        operator = served.ask("/turns", port=served.ports[1])[1]["connections"]
+        inside.pop().close()
+        let_in_again = eventually(lambda: _is_answered(served))
+
+        assert turned_away == [b""] * 50
+        assert operator == 17
+        assert let_in_again
+        for client in inside:
+            client.close()
+
+
+def _is_answered(served: Served) -> bool:
+    with connect(served) as client:
+        try:
+            client.sendall(GET)
+            return client.recv(1000).startswith(b"HTTP/1.1 200")
+        except ConnectionError:
+            return False
+
+
+@pytest.mark.parametrize("size", [1, 2, 46, 47, 48, 49, 50, 300, 100_000])
+def test_an_application_can_close_the_connection_with_an_answer_of_any_size(four: Served, size: int):
+    with connect(four) as client:
+        client.sendall(f"GET /close?bytes={size} HTTP/1.1\r\nHost: x\r\n\r\n".encode() + GET)
+
+        top, _, body = until_closed(client).partition(b"\r\n\r\n")
+
+        assert f"\r\nContent-Length: {size}" in top.decode()
+        assert top.index(b"\r\nConnection: close") < top.index(b"\r\nConnection: keep-alive")
+        assert (body[:size], body[size:].strip(b"\r\n")) == (b"x" * size, b"")
+
+
+def test_answers_name_no_server(four: Served):
+    with connect(four) as client:
+        client.sendall(GET)
+
+        assert b"server:" not in client.recv(1000).lower()
+
+
+def test_the_process_says_nothing_of_its_own():
+    """Logs are one JSON line each; a parser's complaint about hostile bytes is none."""
+    with serving() as served:
+        for hostile in (
+            b"\x16\x03\x01\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            b"GET /%00 HTTP/1.1\r\n\r\n",
+        ):
+            with connect(served) as client:
+                client.sendall(hostile)
+                until_closed(client)
+        served.end()
+
+        assert served.process.stdout.read() == "ended\n"
+
+
+def test_memory_and_files_stay_flat_under_keep_alive_load(tmp_path: Path):
+    script = tmp_path / "post.lua"
+    script.write_text('wrk.method = "POST"; wrk.body = \'{"a": "\' .. string.rep("x", 300) .. \'"}\'')
+    with serving() as served:
+        load = ["wrk", "-t1", "-c16", "-d1", "-s", str(script), f"http://{HOST}:{served.port}/post"]
+        subprocess.run(load, check=True, capture_output=True)
+        before = served.ask("/status")[1]
+        said = subprocess.run(
+            [*load[:3], "-d2", *load[4:]], check=True, capture_output=True, text=True
+        ).stdout
+        after = served.ask("/status")[1]
+
+        assert "Non-2xx" not in said and "Socket errors" not in said
+        assert after["files"] == before["files"]
+        assert after["rss_kib"] - before["rss_kib"] < 1_000
