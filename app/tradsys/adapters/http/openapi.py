@@ -404,7 +404,7 @@ def _schema_of(kind: Any) -> Json:
     if kind is m.Rules:
         return {"$ref": _REF.format(name="Rules")}
     if isinstance(kind, UnionType):
-        return {"oneOf": [_schema_of(one) for one in get_args(kind)]}
+        return {"anyOf": [_schema_of(one) for one in get_args(kind)]}
     (schema,), _ = msgspec.json.schema_components([kind], ref_template=_REF)
     return schema
 
