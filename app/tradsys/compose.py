@@ -11,9 +11,9 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tradsys import metrics
 from tradsys.adapters.auth.keys import HmacKey, JwksFile, KeyFileError, Keys, create_key
@@ -190,7 +190,7 @@ class Engine:
             settings.token_issuer,
             settings.token_audience,
             revocations,
-            self.page.metrics,
+            cast(MutableSequence[int], self.page.metrics),
             verifications_per_s=settings.token_verifications_per_s,
         )
         self._revocations = revocations
@@ -203,7 +203,7 @@ class Engine:
         self._gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
         self._count_gc = counter_of(self._words, metrics.GC_PAUSE.series())
         self._metrics_path = f"{settings.data_dir}/{METRICS_FILE}"
-        self.access_log = AccessLog(sys.stdout.buffer, "engine")
+        self.access_log = AccessLog(sys.stdout.buffer, "engine", settings.access_log == "errors")
         self.app = self._app()
 
     def _app(self) -> ByPort:
@@ -221,6 +221,7 @@ class Engine:
                 self.verifier,
                 self.clock,
                 self._position,
+                self.journal.epoch,
                 access_log=self.access_log,
                 id_prefix=f"{settings.shard}{self.journal.epoch:x}-",
                 failed=self._fail,
@@ -344,8 +345,8 @@ class Engine:
 
     # --- what others ask of it ----------------------------------------------------------------------
 
-    def _position(self) -> tuple[int, int, int]:
-        return self.venue.seq, self.page.durable_seq, self.journal.epoch
+    def _position(self) -> tuple[int, int]:
+        return self.venue.seq, self.page.durable_seq
 
     def _not_ready(self) -> list[str]:
         reasons = []

@@ -279,6 +279,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_latency_target_us: Microseconds = 1_000
     """Target for the p95 of the read model's statements."""
 
+    access_log: Literal["errors", "all"] = "errors"
+    """Requests that are logged: those not answered with 200, or every one."""
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
     seed: Seed = Seed()

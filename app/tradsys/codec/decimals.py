@@ -125,12 +125,13 @@ class Grid:
         return text
 
 
-_GRIDS: dict[Instrument, Grid] = {}
+_GRIDS: dict[int, Grid] = {}
 
 
 def grid_of(instrument: Instrument) -> Grid:
     """The grid of an instrument version; versions are few and bounded by the rules."""
-    grid = _GRIDS.get(instrument)
+    # By identity, which the grid keeps alive: hashing twelve fields costs more than all the rest here.
+    grid = _GRIDS.get(id(instrument))
     if grid is None:
-        grid = _GRIDS[instrument] = Grid(instrument)
+        grid = _GRIDS[id(instrument)] = Grid(instrument)
     return grid

@@ -86,6 +86,7 @@ class RawFrame(Struct, frozen=True, gc=False):
 
 _encoder = msgspec.msgpack.Encoder()
 _entries_decoder = msgspec.msgpack.Decoder(list[Entry])
+_raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _segment_decoder = msgspec.msgpack.Decoder(tuple[int])
 
 
@@ -97,6 +98,13 @@ def encode_payload(entries: Sequence[Entry]) -> bytes:
     return _encoder.encode(entries)
 
 
+def first_difference(payload: bytes, other: bytes) -> int:
+    """Index of the first entry in which two payloads differ; they must not be equal."""
+    ours, theirs = _raw_decoder.decode(payload), _raw_decoder.decode(other)
+    pairs = zip(ours, theirs, strict=False)
+    return next((i for i, (our, their) in enumerate(pairs) if our != their), min(len(ours), len(theirs)))
+
+
 def encode_segment_payload(index: int) -> bytes:
     return _encoder.encode((index,))
 
@@ -106,7 +114,6 @@ def encode_segment_payload(index: int) -> bytes:
 def encode_frame(
     chain: bytes,
     kind: int,
-    *,
     durable: bool,
     epoch: int,
     first_seq: int,
@@ -146,7 +153,7 @@ def decode_frame(data: bytes, at: int, next_seq: int) -> RawFrame:
     if end + CHAIN_BYTES > len(data):
         raise FrameError(at, next_seq, f"the frame's {length} bytes of payload are not all there")
     chain = data[end : end + CHAIN_BYTES]
-    if blake2b(memoryview(data)[at - CHAIN_BYTES : end], digest_size=CHAIN_BYTES).digest() != chain:
+    if blake2b(data[at - CHAIN_BYTES : end], digest_size=CHAIN_BYTES).digest() != chain:
         raise FrameError(at, next_seq, "the hash differs")
     # Later formats keep magic, format, payload length and the hash where they are, so that an older
     # release can tell "written by a newer one" from damage.

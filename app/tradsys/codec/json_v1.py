@@ -298,11 +298,12 @@ def fill_of(grid: Grid, event: m.Event, order_id: int, time_ns: int) -> Fill:
     """How a trade event looks from the side of one of its two orders."""
     _, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, _, _ = event
     is_taker = taker_id == order_id and maker_id != order_id
+    fee = taker_fee if is_taker else maker_fee
     return Fill(
         trade_id,
         grid.price_text(price),
         grid.qty_text(qty),
-        text_of(taker_fee if is_taker else maker_fee),
+        text_of(fee) if fee else "0",
         "taker" if is_taker else "maker",
         str(time_ns),
     )
@@ -375,6 +376,11 @@ def reply_of_order(order: Order, shard: str) -> OrderReply:
     )  # fmt: skip
 
 
+def _average(grid: Grid, cost: int, filled: int) -> str:
+    ticks, rest = divmod(cost, filled)
+    return average_text(cost, filled, grid.instrument.tick_size) if rest else grid.price_text(ticks)
+
+
 def _order_reply(
     shard: str,
     order_id: int,
@@ -406,7 +412,7 @@ def _order_reply(
         grid.qty_text(qty),
         grid.qty_text(filled),
         grid.qty_text(open_qty),
-        average_text(cost, filled, grid.instrument.tick_size) if filled else None,
+        _average(grid, cost, filled) if filled else None,
         m.STATUS_WORDS[status],
         str(created_ns),
         str(updated_ns),

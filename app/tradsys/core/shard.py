@@ -157,8 +157,10 @@ class Shard:
         `seq` and `time_ns` never go back; accounts and symbols of account commands exist.
         """
         events = self._verbs[command.__class__](command, seq, time_ns)
-        self.orders.sweep()
-        self.keys.sweep(time_ns)
+        if len(self.orders.closed) > self.rules.closed_orders_max:
+            self.orders.sweep()
+        if self.keys.closed:
+            self.keys.sweep(time_ns)
         return events
 
     # --- what others may ask ------------------------------------------------------------------------
@@ -486,23 +488,25 @@ class Shard:
         market.last = market.reference = price
         fill = (now, seq, taker.side, event)
         market.trades.append(fill)
-        for order, open_qty in ((maker, maker_open), (taker, taker_open)):
-            order.cost += price * qty
-            order.updated_ns = now
-            order.updated_seq = seq
-            fills = order.fills
-            if fills is None:
-                order.fills = [fill]
-            else:
-                fills.append(fill)
-                keep = self.rules.order_fills_max or 1
-                if len(fills) > keep:
-                    del fills[:-keep]
-            if open_qty:
-                order.status = PARTIALLY_FILLED
-            else:
-                order.status = FILLED
-                self._forget(order, now)
+        self._filled(maker, maker_open, price * qty, fill)
+        self._filled(taker, taker_open, price * qty, fill)
+
+    def _filled(self, order: Order, open_qty: int, cost: int, fill: tuple[int, int, int, Event]) -> None:
+        """Write a fill into its order; the order ends with nothing left."""
+        order.cost += cost
+        order.updated_ns, order.updated_seq = fill[0], fill[1]
+        if order.fills is None:
+            order.fills = [fill]
+        else:
+            order.fills.append(fill)
+            keep = self.rules.order_fills_max or 1
+            if len(order.fills) > keep:
+                del order.fills[:-keep]
+        if open_qty:
+            order.status = PARTIALLY_FILLED
+        else:
+            order.status = FILLED
+            self._forget(order, fill[0])
 
     def _fire_stops(
         self, market: Market, seq: int, now: int, events: list[Event], work: Work | None = None

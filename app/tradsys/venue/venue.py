@@ -10,6 +10,7 @@ something else) takes no sequence number; what the shard refuses is a journalled
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -31,6 +32,12 @@ from tradsys.core.shard import Shard
 from tradsys.venue.ports import Clock, Entry, Journal
 
 BATCH_MAX = 1_000
+_OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
+
+
+def _account_of(command: Any) -> str:
+    account: str = command.account
+    return account
 
 
 class Done(Struct, frozen=True, gc=False):
@@ -70,7 +77,7 @@ class Venue:
         first = seq = self.seq + 1
         entries: list[Entry] = []
         outcomes: list[Outcome] = []
-        if 0 < shard.next_expiry <= now:
+        if shard.expiries.times and 0 < shard.next_expiry <= now:
             # Due expiries come first, so that no command meets an order whose time was up before.
             expire = ExpireOrders()
             entries.append(Entry(expire, shard.apply(expire, seq, now)))
@@ -83,10 +90,7 @@ class Venue:
                     outcomes.append(outcome)
                     continue
                 instrument = shard.markets[command.symbol].instrument
-            elif (
-                isinstance(command, ReplaceOrder | CancelOrder | CancelOrders)
-                and command.account not in shard.accounts
-            ):
+            elif command.__class__ in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
                 outcomes.append(Problem(FORBIDDEN, "the token's account does not exist here"))
                 continue
             events = shard.apply(command, seq, now)

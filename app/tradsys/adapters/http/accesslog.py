@@ -21,13 +21,17 @@ PATH_CHARS_MAX = 256
 
 
 class AccessLog:
-    def __init__(self, out: IO[bytes], process: str):
+    def __init__(self, out: IO[bytes], process: str, errors_only: bool):
+        """`errors_only`: no line for what was answered with 200; the journal tells what that changed."""
+        self._errors_only = errors_only
         self._out = out
         self._process = process
         self._pending: list[tuple[Any, ...]] = []
         self.dropped = 0
 
     def add(self, req: EdgeRequest, resp: Any, engine_us: int) -> None:
+        if self._errors_only and resp.status == "200 OK":
+            return
         pending = self._pending
         if len(pending) < PENDING_MAX:
             pending.append((time.time_ns(), req.id, req.method, req.path, resp.status, engine_us))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from falcon import Response
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import EdgeRequest
+from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import Desk
 from tradsys.codec.decimals import text_of
 from tradsys.codec.errors import FORBIDDEN, Problem
@@ -134,35 +133,35 @@ def limits_reply(account: Account) -> LimitsReply:
 class MeResource(AccountResource):
     """GET /accounts/me"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(account_reply(self.account(req)))
 
 
 class BalancesResource(AccountResource):
     """GET /balances"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(Balances(balances_of(self.account(req))))
 
 
 class PositionsResource(AccountResource):
     """GET /positions"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(Positions(self.positions(self.account(req))))
 
 
 class RiskLimitsResource(AccountResource):
     """GET /risk/limits"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(limits_reply(self.account(req)))
 
 
 class RiskStateResource(AccountResource):
     """GET /risk/state"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         account = self.account(req)
         resp.data = encode(
             RiskState(
@@ -178,7 +177,7 @@ class RiskStateResource(AccountResource):
 class FeesResource(AccountResource):
     """GET /fees"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         self.account(req)
         instruments = [market.instrument for market in self.shard.markets.values()]
         resp.data = encode(

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar
 
-from falcon import Response
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
@@ -22,7 +21,7 @@ from tradsys.adapters.http.accounts import (
     balances_of,
     limits_reply,
 )
-from tradsys.adapters.http.edge import EdgeRequest
+from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import ORDER_BODY_MAX, Canceled, Desk, body_of
 from tradsys.codec.decimals import DecimalError, amount_of, grid_of, signed_amount_of
 from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem, explain
@@ -201,7 +200,7 @@ class AdminResource(AccountResource):
         self.desk = desk
         self.venue = desk.venue
 
-    def do(self, command: m.AdminCommand, resp: Response, refused: str = "") -> Done:
+    def do(self, command: m.AdminCommand, resp: EdgeResponse, refused: str = "") -> Done:
         outcome = self.venue.process((command,))[0]
         if isinstance(outcome, Problem):
             raise outcome
@@ -226,7 +225,7 @@ class AdminResource(AccountResource):
             raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol[:32]!r}")
         return market.instrument
 
-    def answer_account(self, resp: Response, account: Account) -> None:
+    def answer_account(self, resp: EdgeResponse, account: Account) -> None:
         known = account_reply(account)
         resp.data = encode(
             AdminAccount(
@@ -240,7 +239,7 @@ class AdminResource(AccountResource):
             )
         )
 
-    def answer_symbol(self, resp: Response, symbol: str) -> None:
+    def answer_symbol(self, resp: EdgeResponse, symbol: str) -> None:
         market = self.shard.markets[symbol]
         resp.data = encode(symbol_of(market, self.shard.trading_status(market), ""))
 
@@ -248,10 +247,10 @@ class AdminResource(AccountResource):
 class AccountsResource(AdminResource):
     """GET, POST /admin/accounts"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(Accounts(list(self.shard.accounts)))
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: NewAccount = self.body(req, NewAccount)
         name = client_order_id_of(body.account)
         self.do(
@@ -265,14 +264,14 @@ class AccountsResource(AdminResource):
 class OneAccountResource(AdminResource):
     """GET /admin/accounts/{account}"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, account: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, account: str) -> None:
         self.answer_account(resp, self.named_account(account))
 
 
 class LimitsResource(AdminResource):
     """PUT /admin/accounts/{account}/limits"""
 
-    def on_put(self, req: EdgeRequest, resp: Response, account: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, account: str) -> None:
         body: NewLimits = self.body(req, NewLimits)
         known = self.named_account(account)
         limits = m.Limits(
@@ -288,7 +287,7 @@ class LimitsResource(AdminResource):
 class AdjustmentsResource(AdminResource):
     """POST /admin/accounts/{account}/adjustments"""
 
-    def on_post(self, req: EdgeRequest, resp: Response, account: str) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse, account: str) -> None:
         body: Adjustment = self.body(req, Adjustment)
         known = self.named_account(account)
         asset = _named(body.asset, _ASSET, "asset", "USD")
@@ -301,7 +300,7 @@ class AdjustmentsResource(AdminResource):
 class DefiningResource(AdminResource):
     """What the resources share that add or change a symbol."""
 
-    def define(self, instrument: m.Instrument, resp: Response) -> None:
+    def define(self, instrument: m.Instrument, resp: EdgeResponse) -> None:
         self.do(
             m.DefineInstrument(instrument),
             resp,
@@ -314,7 +313,7 @@ class DefiningResource(AdminResource):
 class AdminSymbolsResource(DefiningResource):
     """POST /admin/symbols"""
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: NewSymbol = self.body(req, NewSymbol)
         symbol = _named(body.symbol, _SYMBOL, "symbol", "BTC-USD")
         base, _, quote = symbol.partition("-")
@@ -346,7 +345,7 @@ class AdminSymbolsResource(DefiningResource):
 class SymbolStatusResource(AdminResource):
     """PUT /admin/symbols/{symbol}/status, "*" for the whole shard"""
 
-    def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         body: NewStatus = self.body(req, NewStatus)
         if symbol != "*":
             self.instrument(symbol)
@@ -357,7 +356,7 @@ class SymbolStatusResource(AdminResource):
 class ReferenceResource(AdminResource):
     """PUT /admin/symbols/{symbol}/reference"""
 
-    def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         body: NewReference = self.body(req, NewReference)
         grid = grid_of(self.instrument(symbol))
         price = _amount(body.price, "price", grid.ticks)
@@ -368,7 +367,7 @@ class ReferenceResource(AdminResource):
 class SymbolFeesResource(DefiningResource):
     """PUT /admin/symbols/{symbol}/fees"""
 
-    def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         body: NewFees = self.body(req, NewFees)
         maker, taker = _ppm(body.maker_fee_bps, "maker_fee_bps"), _ppm(body.taker_fee_bps, "taker_fee_bps")
         self.define(replace(self.instrument(symbol), maker_fee_ppm=maker, taker_fee_ppm=taker), resp)
@@ -377,7 +376,7 @@ class SymbolFeesResource(DefiningResource):
 class SymbolBandResource(DefiningResource):
     """PUT /admin/symbols/{symbol}/band"""
 
-    def on_put(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         body: NewBand = self.body(req, NewBand)
         self.define(replace(self.instrument(symbol), band_ppm=_ppm(body.band_bps, "band_bps")), resp)
 
@@ -385,7 +384,7 @@ class SymbolBandResource(DefiningResource):
 class KillResource(AdminResource):
     """POST /admin/kill"""
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: Kill = self.body(req, Kill)
         if body.account != "*":
             self.named_account(body.account)
@@ -397,7 +396,7 @@ class KillResource(AdminResource):
 class CancelAllResource(AdminResource):
     """POST /admin/cancel-all"""
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: CancelAllOrders = self.body(req, CancelAllOrders)
         if body.account != "*":
             self.named_account(body.account)
@@ -415,7 +414,7 @@ class RevokeResource(AdminResource):
         self._revoked = revoked
         self._token_life_max_s = token_life_max_s
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: Revocation = self.body(req, Revocation)
         if (body.jti is UNSET) == (body.account is UNSET):
             raise Problem(INVALID_REQUEST, "give jti, or account (with issued_until)")
@@ -435,10 +434,10 @@ class RevokeResource(AdminResource):
 class RulesResource(AdminResource):
     """GET, PUT /admin/rules"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(asdict(self.shard.rules))
 
-    def on_put(self, req: EdgeRequest, resp: Response) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body: NewRules = self.body(req, NewRules)
         changes = {name: value for name, value in asdict(body).items() if value is not UNSET}
         self.do(m.SetRules(replace(self.shard.rules, **changes)), resp)
@@ -452,6 +451,6 @@ class DrainResource(AdminResource):
         super().__init__(desk)
         self._drain = drain
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         self._drain()
         resp.data = encode(Draining(True))

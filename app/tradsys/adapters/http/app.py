@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import falcon
 
 from tradsys.adapters.http import accounts, admin, market, ops, orders
-from tradsys.adapters.http.edge import Edge, EdgeRequest
+from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.openapi import OpenApiResource
 
 PREFIX = "/api/v1"
@@ -96,7 +96,7 @@ def internal_routes(desk: orders.Desk, *, secret: bytes, batch_body_max: int) ->
 
 def create_app(edge: Edge, routes: Iterable[Route], describe: bool = False) -> falcon.App[Any, Any]:
     """A Falcon app with these routes; `describe` adds its OpenAPI document."""
-    app = falcon.App(middleware=[edge], request_type=EdgeRequest)
+    app = falcon.App(middleware=[edge], request_type=EdgeRequest, response_type=EdgeResponse)
     # Text of a path or a query is for us to judge; Falcon's own conversions are off.
     app.req_options.strip_url_path_trailing_slash = False
     app.req_options.auto_parse_form_urlencoded = False

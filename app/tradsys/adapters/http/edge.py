@@ -7,9 +7,9 @@ route (`needs`), and checked here for all of them, so that no handler can forget
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
+from time import perf_counter_ns
 from typing import Any
 
 import falcon
@@ -44,18 +44,45 @@ EXPOSED_HEADERS = (
 class EdgeRequest(Request):
     """A request with what the edge knows of it."""
 
-    __slots__ = ("caller_id", "id", "identity", "started_ns")
+    __slots__ = ("caller_id", "id", "identity", "now_ns", "started_ns")
+
+    # Falcon makes a context object for each request; all that ours would hold is in the slots.
+    context_type = type(None)
 
     id: str
 
     caller_id: str
     """The caller's X-Request-Id, "" if it sent none that is acceptable."""
     identity: Identity
+    now_ns: int
+    """Engine time at which it came."""
     started_ns: int
+    """perf_counter at which it came."""
 
     @property
     def account(self) -> str:
         return self.identity.account
+
+
+class EdgeResponse(Response):
+    """A response whose own headers skip Falcon's conversions: they are known to be clean."""
+
+    __slots__ = ()
+    context_type = type(None)
+
+    def stamp(self, request_id: str, engine_us: int, seq: int, durable_seq: int, epoch: str) -> None:
+        """The headers that every reply carries."""
+        headers = self._headers
+        headers["x-request-id"] = request_id
+        headers["x-engine-us"] = str(engine_us)
+        headers["x-durable-seq"] = str(durable_seq)
+        headers["x-epoch"] = epoch
+        if "x-seq" not in headers:
+            headers["x-seq"] = str(seq)
+
+    def put(self, name: str, value: str) -> None:
+        """Set one header; the name in lower case."""
+        self._headers[name] = value
 
 
 class Edge:
@@ -69,7 +96,8 @@ class Edge:
         self,
         authenticator: Authenticator,
         clock: Clock,
-        position: Callable[[], tuple[int, int, int]],
+        position: Callable[[], tuple[int, int]],
+        epoch: int,
         *,
         origins: Sequence[str] = (),
         access_log: AccessLog | None = None,
@@ -78,12 +106,13 @@ class Edge:
         failed: Callable[[BaseException], None] | None = None,
         close_after: Callable[[dict[str, Any], Callable[[str, str], None]], None],
     ):
-        """`position` gives (seq, durable_seq, epoch) for the reply headers; `failed` hears of faults
+        """`position` gives (seq, durable_seq) for the reply headers; `failed` hears of faults
         that must end the process (the journal), after the caller has been told that it is unknown.
         `close_after` is the server's way of ending a connection with its answer."""
         self._authenticator = authenticator
         self._clock = clock
         self._position = position
+        self._epoch = str(epoch)
         self._origins = frozenset(origins)
         self._access_log = access_log
         self._rate_limiter = rate_limiter
@@ -92,8 +121,9 @@ class Edge:
         self._close_after = close_after
         self.draining = False
 
-    def process_request(self, req: EdgeRequest, resp: Response) -> None:
-        req.started_ns = time.perf_counter_ns()
+    def process_request(self, req: EdgeRequest, resp: EdgeResponse) -> None:
+        req.started_ns = perf_counter_ns()
+        req.now_ns = self._clock()
         sent = req.env.get("HTTP_X_REQUEST_ID")
         if sent is not None and _REQUEST_ID.fullmatch(sent):
             req.caller_id = req.id = sent
@@ -105,7 +135,7 @@ class Edge:
             if origin is not None:
                 self._allow_origin(req, resp, origin)
 
-    def _allow_origin(self, req: EdgeRequest, resp: Response, origin: str) -> None:
+    def _allow_origin(self, req: EdgeRequest, resp: EdgeResponse, origin: str) -> None:
         resp.set_header("Vary", "Origin")
         if origin not in self._origins:
             return
@@ -118,14 +148,14 @@ class Edge:
             resp.complete = True
 
     def process_resource(
-        self, req: EdgeRequest, resp: Response, resource: Any, params: dict[str, Any]
+        self, req: EdgeRequest, resp: EdgeResponse, resource: Any, params: dict[str, Any]
     ) -> None:
         needed = resource.needs.get(req.method, PUBLIC)
         if self.draining and not resource.answers_while_draining:
             raise Problem(NOT_LEADER, "shutting down", retry_after_s=1, close=True)
         if not needed:
             return
-        identity = self._authenticator.verify(req.env.get("HTTP_AUTHORIZATION"), self._clock())
+        identity = self._authenticator.verify(req.env.get("HTTP_AUTHORIZATION"), req.now_ns)
         if identity.__class__ is Identity:
             req.identity = identity
             if not identity.scopes & needed:
@@ -140,7 +170,7 @@ class Edge:
                 NOT_LEADER, "too many new tokens at once; try again", retry_after_s=identity.retry_after_s
             )
 
-    def _limit(self, req: EdgeRequest, resp: Response) -> None:
+    def _limit(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         assert self._rate_limiter is not None
         verdict = self._rate_limiter.take(req.account, req.started_ns)
         resp.set_header("X-RateLimit-Limit", str(self._rate_limiter.per_second))
@@ -148,19 +178,10 @@ class Edge:
         if verdict.retry_after_s:
             raise Problem(RATE_LIMITED, retry_after_s=verdict.retry_after_s)
 
-    def process_response(self, req: EdgeRequest, resp: Response, resource: Any, ok: bool) -> None:
-        seq, durable_seq, epoch = self._position()
-        engine_us = (time.perf_counter_ns() - req.started_ns) // 1000
-        resp.set_headers(
-            (
-                ("X-Request-Id", req.id),
-                ("X-Engine-Us", str(engine_us)),
-                ("X-Durable-Seq", str(durable_seq)),
-                ("X-Epoch", str(epoch)),
-            )
-        )
-        if resp.get_header("X-Seq") is None:
-            resp.set_header("X-Seq", str(seq))
+    def process_response(self, req: EdgeRequest, resp: EdgeResponse, resource: Any, ok: bool) -> None:
+        seq, durable_seq = self._position()
+        engine_us = (perf_counter_ns() - req.started_ns) // 1000
+        resp.stamp(req.id, engine_us, seq, durable_seq, self._epoch)
         if self._access_log is not None:
             self._access_log.add(req, resp, engine_us)
 
@@ -172,17 +193,19 @@ class Edge:
         app.add_error_handler(falcon.HTTPError, self._on_http_error)
         app.add_error_handler(Problem, self._on_problem)
 
-    def answer(self, req: EdgeRequest, resp: Response, problem: Problem) -> None:
+    def answer(self, req: EdgeRequest, resp: EdgeResponse, problem: Problem) -> None:
         """Put the error into the response, and let the connection go if it says so."""
         answer_problem(req, resp, problem)
         if problem.close:
             self._close_after(req.env, resp.set_header)
 
-    def _on_problem(self, req: EdgeRequest, resp: Response, problem: Problem, params: dict[str, Any]) -> None:
+    def _on_problem(
+        self, req: EdgeRequest, resp: EdgeResponse, problem: Problem, params: dict[str, Any]
+    ) -> None:
         self.answer(req, resp, problem)
 
     def _on_http_error(
-        self, req: EdgeRequest, resp: Response, error: falcon.HTTPError, params: dict[str, Any]
+        self, req: EdgeRequest, resp: EdgeResponse, error: falcon.HTTPError, params: dict[str, Any]
     ) -> None:
         status = error.status_code
         message = {404: "no such path", 405: "this path does not have that method"}.get(
@@ -192,7 +215,9 @@ class Edge:
             resp.set_header(name, value)
         self.answer(req, resp, Problem(INVALID_REQUEST, message, status=status))
 
-    def _on_fault(self, req: EdgeRequest, resp: Response, fault: Exception, params: dict[str, Any]) -> None:
+    def _on_fault(
+        self, req: EdgeRequest, resp: EdgeResponse, fault: Exception, params: dict[str, Any]
+    ) -> None:
         self.answer(req, resp, Problem(PROCESSING_FAILED, close=True))
         if self._access_log is not None:
             self._access_log.fault(req, fault)
@@ -200,7 +225,7 @@ class Edge:
             self._failed(fault)
 
 
-def answer_problem(req: EdgeRequest, resp: Response, problem: Problem, request_id: str = "") -> None:
+def answer_problem(req: EdgeRequest, resp: EdgeResponse, problem: Problem, request_id: str = "") -> None:
     """Put the error body and its headers into the response."""
     resp.status = problem.status
     resp.content_type = falcon.MEDIA_JSON

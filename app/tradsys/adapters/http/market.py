@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from falcon import Response
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import PUBLIC, EdgeRequest
+from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import Desk, limit_of
 from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem
 from tradsys.codec.json_v1 import encode
@@ -41,7 +40,7 @@ class MarketResource:
 class SymbolsResource(MarketResource):
     """GET /symbols"""
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         shard = self.venue.shard
         resp.data = encode(
             Symbols(
@@ -56,7 +55,7 @@ class SymbolsResource(MarketResource):
 class SymbolResource(MarketResource):
     """GET /symbols/{symbol}"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         market = self.market(symbol)
         resp.data = encode(symbol_of(market, self.venue.shard.trading_status(market), self.endpoint))
 
@@ -64,7 +63,7 @@ class SymbolResource(MarketResource):
 class BookResource(MarketResource):
     """GET /market/{symbol}/book"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         market = self.market(symbol)
         depth = limit_of(req, 50, QUERY_DEPTH_MAX, "depth")
         level = {"2": 2, "3": 3}.get(req.get_param("level", default="2"))
@@ -82,7 +81,7 @@ class BookResource(MarketResource):
 class TickerResource(MarketResource):
     """GET /market/{symbol}/ticker"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         market = self.market(symbol)
         status = self.venue.shard.trading_status(market)
         resp.data = encode(ticker_of(market, status, self.venue.seq, self.venue.time_ns))
@@ -91,7 +90,7 @@ class TickerResource(MarketResource):
 class TradesResource(MarketResource):
     """GET /market/{symbol}/trades"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         market = self.market(symbol)
         limit = limit_of(req, 50, 1_000)
         if limit > RECENT_TRADES_MAX or req.get_param("cursor") is not None:
@@ -105,7 +104,7 @@ class TradesResource(MarketResource):
 class CandlesResource(MarketResource):
     """GET /market/{symbol}/candles: answered by `query`"""
 
-    def on_get(self, req: EdgeRequest, resp: Response, symbol: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
         if symbol not in self.venue.shard.markets:
             raise Problem(UNKNOWN_SYMBOL)
         self.desk.elsewhere(req, resp)
@@ -120,5 +119,5 @@ class TimeResource:
     def __init__(self, desk: Desk):
         self.venue = desk.venue
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(Time(str(self.venue.clock())))

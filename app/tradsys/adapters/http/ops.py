@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import falcon
-from falcon import Response
 
-from tradsys.adapters.http.edge import PUBLIC, EdgeRequest
+from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import Desk, binary_results, body_of
 from tradsys.codec import binary_v1
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, NOT_LEADER, Problem
@@ -26,7 +25,7 @@ class HealthResource:
     needs: ClassVar = {"GET": PUBLIC}
     answers_while_draining = True
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = b'{"status":"ok"}'
 
 
@@ -40,7 +39,7 @@ class ReadyResource:
         """`not_ready` gives the reasons why orders should not come now; none: ready."""
         self._not_ready = not_ready
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         reasons = self._not_ready()
         if reasons:
             resp.status = falcon.HTTP_503
@@ -56,7 +55,7 @@ class MetricsResource:
     def __init__(self, rendered: Callable[[], bytes | None]):
         self._rendered = rendered
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         text = self._rendered()
         if text is None:
             raise Problem(NOT_LEADER, "history has not rendered metrics yet", retry_after_s=1)
@@ -73,7 +72,7 @@ class FactsResource:
     def __init__(self, facts: Callable[[], dict[str, Any]]):
         self._facts = facts
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         resp.data = encode(self._facts())
 
 
@@ -89,7 +88,7 @@ class CommandsResource:
         self._secret = secret
         self._body_max = body_max
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         sent = req.env.get(SECRET_HEADER, "").encode("latin-1")
         if not hmac.compare_digest(sent, self._secret):
             raise Problem(FORBIDDEN, "the internal secret is missing or wrong", close=True)

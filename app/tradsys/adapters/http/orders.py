@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import falcon
-from falcon import Response
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import EdgeRequest, answer_problem
+from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse, answer_problem
 from tradsys.codec import binary_v1
 from tradsys.codec.decimals import Grid, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
@@ -108,19 +107,19 @@ class Desk:
         order = self.venue.shard.order(order_number(text, self.shard_name))
         return order if order is not None and order.account.name == account else None
 
-    def elsewhere(self, req: EdgeRequest, resp: Response) -> None:
+    def elsewhere(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         """The engine does not have it: `query` may."""
         resp.status = falcon.HTTP_307
         resp.set_header("Location", f"{self.query_url}{req.relative_uri}")
 
-    def answer(self, req: EdgeRequest, resp: Response, outcome: Outcome) -> None:
+    def answer(self, req: EdgeRequest, resp: EdgeResponse, outcome: Outcome) -> None:
         """The reply to one command."""
         if isinstance(outcome, Problem):
             raise outcome
         reply = self.reply(outcome)
-        resp.set_header("X-Seq", str(outcome.seq))
+        resp.put("x-seq", str(outcome.seq))
         if outcome.replayed:
-            resp.set_header("Idempotent-Replay", "true")
+            resp.put("idempotent-replay", "true")
         if isinstance(reply, OrderReply):
             resp.data = encode(reply)
             return
@@ -189,16 +188,16 @@ class OrdersResource:
         self.desk = desk
         self.venue = desk.venue
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         desk = self.desk
         order = decode_new_order(body_of(req, ORDER_BODY_MAX))
         command = place_command(
-            order, req.identity.account, desk.grid(order.symbol), self.venue.clock(), req.caller_id
+            order, req.identity.account, desk.grid(order.symbol), req.now_ns, req.caller_id
         )
         desk.answer(req, resp, self.venue.process((command,))[0])
         desk.count_order(time.perf_counter_ns() - req.started_ns)
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         if req.get_param("status", default="open") != "open":
             self.desk.elsewhere(req, resp)
             return
@@ -217,7 +216,7 @@ class OrdersResource:
         items = [reply_of_order(order, self.desk.shard_name) for order in found[:limit]]
         resp.data = encode(OrderPage(items, items[-1].order_id if len(found) > limit else None))
 
-    def on_delete(self, req: EdgeRequest, resp: Response) -> None:
+    def on_delete(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         symbol = req.get_param("symbol", default="")
         if symbol:
             self.desk.grid(symbol)
@@ -244,7 +243,7 @@ class OrderResource:
         self.venue = desk.venue
         self._replacement = decoder(Replacement)
 
-    def on_get(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
         order = self.desk.own_order(req.account, order_id)
         if order is None or (order.fills and len(order.fills) >= self.venue.shard.rules.order_fills_max):
             # Not in memory, or not with all of its fills.
@@ -254,7 +253,7 @@ class OrderResource:
             return
         resp.data = encode(reply_of_order(order, self.desk.shard_name))
 
-    def on_put(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+    def on_put(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
         body = decode(self._replacement, body_of(req, ORDER_BODY_MAX))
         order = self.desk.own_order(req.account, order_id)
         number = order_number(order_id, self.desk.shard_name)
@@ -266,7 +265,7 @@ class OrderResource:
         )
         self.desk.answer(req, resp, self.venue.process((command,))[0])
 
-    def on_delete(self, req: EdgeRequest, resp: Response, order_id: str) -> None:
+    def on_delete(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
         number = order_number(order_id, self.desk.shard_name)
         command = m.CancelOrder(req.account, number, req.caller_id)
         self.desk.answer(req, resp, self.venue.process((command,))[0])
@@ -281,7 +280,7 @@ class ByClientResource:
     def __init__(self, desk: Desk):
         self.desk = desk
 
-    def on_get(self, req: EdgeRequest, resp: Response, client_order_id: str) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse, client_order_id: str) -> None:
         shard = self.desk.venue.shard
         record = shard.original(req.account, client_order_id_of(client_order_id))
         order = shard.order(record.seq) if record is not None else None
@@ -302,7 +301,7 @@ class ElsewhereResource:
     def __init__(self, desk: Desk):
         self.desk = desk
 
-    def on_get(self, req: EdgeRequest, resp: Response) -> None:
+    def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         self.desk.elsewhere(req, resp)
 
 
@@ -317,10 +316,10 @@ class BatchResource:
         self.body_max = body_max
         self._orders = decoder(NewOrders)
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body = body_of(req, self.body_max)
         venue = self.desk.venue
-        now = venue.clock()
+        now = req.now_ns
         if req.content_type == binary_v1.MEDIA_TYPE:
             items = list(binary_v1.commands(body, req.account, self.desk.grid_or_none, now))
             if len(items) > BATCH_MAX:
@@ -353,7 +352,7 @@ class CancelBatchResource:
         self.body_max = body_max
         self._ids = decoder(OrderIds)
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         ids = decode(self._ids, body_of(req, self.body_max)).order_ids
         items = [
             m.CancelOrder(req.account, order_number(one, self.desk.shard_name), req.caller_id) for one in ids
@@ -372,14 +371,14 @@ class TestResource:
     def __init__(self, desk: Desk):
         self.desk = desk
 
-    def on_post(self, req: EdgeRequest, resp: Response) -> None:
+    def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         venue = self.desk.venue
         order = decode_new_order(body_of(req, ORDER_BODY_MAX))
         grid = self.desk.grid(order.symbol)
-        command = place_command(order, req.account, grid, venue.clock(), req.caller_id)
+        command = place_command(order, req.account, grid, req.now_ns, req.caller_id)
         if req.account not in venue.shard.accounts:
             raise Problem(FORBIDDEN, "the token's account does not exist here")
-        refusal, worst = venue.shard.judge(command, venue.clock())
+        refusal, worst = venue.shard.judge(command, req.now_ns)
         if refusal is not None:
             raise Problem(*explain(refusal, command, grid))
         notional = worst * command.qty * venue.shard.markets[command.symbol].unit
