@@ -9,17 +9,23 @@ import contextlib
 import gc
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, MutableSequence
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
+from wsgiref.types import WSGIApplication
 
 from tradsys import metrics
 from tradsys.adapters.auth.keys import HmacKey, JwksFile, KeyFileError, Keys, create_key
 from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.history.process import READMODEL_NAME, History
+from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.history.snapshots import SnapshotStore
+from tradsys.adapters.history.sqlite import PragmaNotInForce, Pragmas, SchemaTooNew, SqliteTooOld
 from tradsys.adapters.http.accesslog import AccessLog
 from tradsys.adapters.http.app import (
     ByPort,
@@ -35,16 +41,22 @@ from tradsys.adapters.http.orders import Desk
 from tradsys.adapters.http.server import Limits, Server, close_after_answer
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.lock import DirectoryLocked, lock_directory
+from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.log.recovery import Recovered, recover
+from tradsys.adapters.log.segments import prepare_next_segment, segment_indexes, segment_path
+from tradsys.adapters.log.sync import LogSync
 from tradsys.adapters.log.writer import LogWriter
-from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
+from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, PageError, boot_id
+from tradsys.adapters.query.app import RevocationsFollowed, query_routes
+from tradsys.adapters.query.server import QueryServer
+from tradsys.codec.errors import UNAUTHORIZED
 from tradsys.codec.frame import encode_payload
 from tradsys.core.messages import RevokeToken
 from tradsys.core.shard import Shard
 from tradsys.counting import counter_of
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 from tradsys.venue.clock import EngineClock
-from tradsys.venue.ports import Entry, Frame, JournalError
+from tradsys.venue.ports import Entry, Frame, JournalError, Unauthorized
 from tradsys.venue.venue import Venue
 
 EXIT_JOURNAL = 70
@@ -55,6 +67,7 @@ PAGE_FILE = "page"
 SECRET_FILE = "internal.secret"
 METRICS_FILE = "metrics.prom"
 
+PAGE_RETRY_S = 0.05
 HOUSEKEEPING_NS = 100_000_000
 DURABLE_LAG_NS_MAX = 250_000_000
 """A journal that nobody has synced for so long is synced by the engine itself, which is not ready then."""
@@ -393,6 +406,118 @@ class Engine:
         self.server.stop()
 
 
+# --- history ----------------------------------------------------------------------------------------
+
+
+def serve_history(settings: Settings) -> int:
+    """Follow the journal until told to stop; returns the exit code."""
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    page = wait_for_page(settings, stopped)
+    if page is None:
+        return 0
+    directory, files = settings.data_dir, OsFiles()
+    words = cast(MutableSequence[int], page.metrics)
+    try:
+        history = History(
+            directory=Path(directory),
+            shard_name=settings.shard,
+            progress=page,
+            words=words,
+            open_sync=lambda: LogSync(directory, files, page),
+            prepare=lambda: prepare_next_segment(directory, files, page, settings.segment_bytes),
+            open_reader=lambda seq, chain: LogReader(directory, files, seq, chain),
+            segments=lambda: [
+                Path(segment_path(directory, index)) for index in segment_indexes(directory, files)
+            ],
+            sync_interval_ms=settings.sync_interval_ms,
+            snapshot_every=settings.snapshot_every,
+            pragmas=pragmas(settings),
+        )
+        edge = Edge(
+            _Nobody(),
+            time.time_ns,
+            lambda: (page.published_seq, page.durable_seq),
+            page.epoch,
+            close_after=_close_header,
+        )
+        routes = ops_routes(
+            not_ready=history.not_ready,
+            status=history.status,
+            pinning=pinning,
+            rendered_metrics=history.rendered,
+        )
+        app = create_app(edge, [*routes, *history.routes(internal_secret(settings))])
+        history.listen(app, settings.host, settings.history_port)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: history.stop())
+        if stopped.is_set():
+            history.stop()
+        return history.run()
+    except (SqliteTooOld, PragmaNotInForce, SchemaTooNew) as error:
+        return _end(EXIT_CONFIGURATION, str(error))
+    except OSError as error:
+        return _end(1, str(error))
+
+
+class _Nobody:
+    """There are no tokens on the ops port of a follower."""
+
+    def verify(self, header_value: str | None, now_ns: int) -> Unauthorized:
+        return Unauthorized(UNAUTHORIZED, "no tokens here")
+
+
+def _close_header(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
+    set_header("Connection", "close")
+
+
+def wait_for_page(settings: Settings, stopped: Event) -> Page | None:
+    """The shared page, as soon as an engine has made one; None if told to stop before that."""
+    boot = boot_id()
+    while not stopped.wait(PAGE_RETRY_S):
+        with contextlib.suppress(FileNotFoundError, PageError):
+            return Page.open(f"{settings.data_dir}/{PAGE_FILE}", boot)
+    return None
+
+
+# --- query ------------------------------------------------------------------------------------------
+
+
+def serve_query(settings: Settings) -> int:
+    """Answer from the read model until told to stop; returns the exit code."""
+    stopped = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    page = wait_for_page(settings, stopped)
+    if page is None:
+        return 0
+
+    def make_app() -> WSGIApplication:
+        revocations = Revocations()
+        verifier = TokenVerifier(
+            venue_keys(settings),
+            settings.token_issuer,
+            settings.token_audience,
+            revocations,
+            [0] * metrics.WORDS_USED,
+            verifications_per_s=settings.token_verifications_per_s,
+        )
+        past = ReadModelReader(Path(settings.data_dir) / READMODEL_NAME, pragmas(settings))
+        edge = Edge(
+            RevocationsFollowed(verifier, past, revocations.revoke),
+            time.time_ns,
+            lambda: (page.published_seq, page.durable_seq),
+            page.epoch,
+            origins=settings.cors_origins,
+            id_prefix=f"q{os.getpid():x}-",
+            close_after=_close_header,
+        )
+        return create_app(edge, query_routes(settings.shard, past))
+
+    return QueryServer(make_app, settings.host, settings.query_port).serve()
+
+
 # --- pieces of more than one process ----------------------------------------------------------------
 
 
@@ -410,6 +535,10 @@ def venue_keys(settings: Settings) -> Keys:
         with contextlib.suppress(FileExistsError):
             create_key(path)
     return HmacKey.load(path)
+
+
+def pragmas(settings: Settings) -> Pragmas:
+    return Pragmas(settings.sqlite_cache_size, settings.sqlite_mmap_size, settings.sqlite_wal)
 
 
 def internal_secret(settings: Settings) -> bytes:
