@@ -52,11 +52,11 @@ $(DEV_ENV): $(RUN_ENV)
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r tests/requirements.lock
 	@rm -f .venv/.dev-* && touch $@
 
-tool_packages := wrk strace faketime
+tool_packages := curl wrk strace faketime
 missing_tools = $(foreach tool,$(tool_packages),$(if $(shell command -v $(tool)),,$(tool)))
 
 .PHONY: tools
-tools: ## Install the system packages that the tests need (wrk, strace, faketime); Debian, as root.
+tools: ## Install the system packages that the tests need (curl, wrk, strace, faketime); Debian, as root.
 	@missing="$(strip $(missing_tools))"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
