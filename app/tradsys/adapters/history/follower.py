@@ -1,0 +1,474 @@
+"""The follower of the journal: a second copy of the state, and everything that is made from it.
+
+It reads what is durable, applies each frame to its own shard, and compares the events with those that the
+engine journalled, byte for byte. From the same frames it writes the read model, and from its shard the
+snapshots and state hashes. So nothing that takes long happens in the engine, and a release that gives
+other events than the one before is found on the first command where it does.
+
+    sync thread ─► durable_seq ─► frames ─► shard ─► snapshot ─► verified elsewhere ─► old segments may go
+                                       └──► read model
+
+Snapshot and read model each know their place in the journal (sequence number and chain), and either may be
+ahead of the other after a crash: frames that one of them has already are only given to the other.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from subprocess import Popen
+from time import perf_counter_ns
+from typing import Protocol
+
+import apsw
+from msgspec import Struct
+
+from tradsys import metrics
+from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel
+from tradsys.adapters.history.retention import Needed, first_seq_of, retire
+from tradsys.adapters.history.snapshots import (
+    KEPT,
+    Damaged,
+    Loaded,
+    SnapshotFailed,
+    SnapshotStore,
+    load,
+    read_header,
+)
+from tradsys.adapters.history.syncing import Progress
+from tradsys.codec.frame import encode_payload, first_difference
+from tradsys.core.shard import Shard
+from tradsys.venue.ports import Entry, Frame, JournalError
+
+TRANSACTION_COMMANDS_MAX = 1_000
+IDLE_WAIT_S = 0.005
+"""How long to wait for the sync thread's word; a durable engine moves on without one."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long the replay may keep the interpreter from the sync thread."""
+NO_SPACE_RETRY_S = 1.0
+YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER = 10_000, 10, 1 << 30
+
+_UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
+_REPLAYED = metrics.REPLAYED.word()
+_REPLAY_SEQ = metrics.REPLAY_SEQ.word()
+_READMODEL_SEQ = metrics.READMODEL_SEQ.word()
+
+_log = logging.getLogger("tradsys.history")
+
+
+class ReplayMismatch(JournalError):
+    """The replay gave other events than the engine: one of the two is not the release it should be."""
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(f"replay of seq {seq} gives other events than the journal has")
+        self.seq = seq
+
+
+class Reader(Protocol):
+    """Reads the journal from a place on."""
+
+    chain: bytes
+    """Of the frame that was read last."""
+    agrees: bool
+    """The place where it began is in this journal, with the chain that was given."""
+
+    def frames(self, until_seq: int, /) -> Iterator[Frame]:
+        """The frames up to a command; call again when there are more.
+
+        Raises JournalError if one can't be trusted, or if the journal is another one at the place where
+        the reader began.
+        """
+
+    def close(self) -> None: ...
+
+
+class _AnotherJournal(Exception):
+    """The read model was made from another journal than this one."""
+
+
+class Snapshot(Struct, frozen=True):
+    """What a request for one is answered with."""
+
+    seq: int
+    state_hash: str
+    file: str
+    bytes: int
+
+
+class StateHash(Struct, frozen=True):
+    seq: int
+    state_hash: str
+
+
+class _Verifying(Struct):
+    """A snapshot that another process is loading, and who waits for it."""
+
+    seq: int
+    state_hash: str
+    path: Path
+    process: Popen[bytes]
+    asked_by: list[Future[Snapshot]]
+
+
+class Follower:
+    """Follows one journal until it is told to stop. `run` is the main loop of the process."""
+
+    def __init__(
+        self,
+        *,
+        shard_name: str,
+        progress: Progress,
+        open_reader: Callable[[int, bytes | None], Reader],
+        readmodel_path: Path,
+        open_readmodel: Callable[[Path], ReadModel],
+        snapshots: SnapshotStore,
+        segments: Callable[[], Sequence[Path]],
+        snapshot_every: int,
+        words: MutableSequence[int],
+    ) -> None:
+        """`open_reader(seq, chain)` reads what follows the frame with this end; `segments` are the
+        journal's files, oldest first."""
+        self._progress = progress
+        self._open_reader = open_reader
+        self._readmodel_path = readmodel_path
+        self._open_readmodel = open_readmodel
+        self._snapshots = snapshots
+        self._segments = segments
+        self._snapshot_every = snapshot_every
+        self._words = words
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._wanted: list[Future[Snapshot]] = []
+        self._verifying: _Verifying | None = None
+        self._snapshot_seq = 0
+        self._pending: list[Frame] = []
+        self._pending_commands = 0
+        self.shard = Shard(shard_name)
+        self.position = NOTHING
+        """What the shard has applied."""
+        self._epoch = self._time_ns = 0
+        self._shown_seq = 0
+        self.readmodel: ReadModel
+        self._reader: Reader
+        self._started = False
+        self.caught_up = False
+        """Everything that was durable at some moment since the start has been applied."""
+
+    # --- asked for by other threads -----------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Follow to what is durable, write a last snapshot, and return from `run`."""
+        self._stop.set()
+        self._wake.set()
+
+    def advanced(self) -> None:
+        """More has become durable."""
+        self._wake.set()
+
+    def snapshot(self) -> Future[Snapshot]:
+        """A snapshot of now, verified; the one of this state if there is one already."""
+        done: Future[Snapshot] = Future()
+        self._requests.put(lambda: self._wanted.append(done))
+        self._wake.set()
+        return done
+
+    def state_hash(self) -> Future[StateHash]:
+        """The hash of the state after the last command that was applied."""
+        done: Future[StateHash] = Future()
+        self._requests.put(lambda: done.set_result(StateHash(self.position.seq, self.shard.state_hash())))
+        self._wake.set()
+        return done
+
+    @property
+    def lag(self) -> tuple[int, int]:
+        """Durable commands that the shard has not applied, and that the read model does not show."""
+        durable = self._progress.durable_seq
+        return max(0, durable - self.position.seq), max(0, durable - self._shown_seq)
+
+    # --- the main loop ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Follow until `stop`. Raises JournalError for a journal that can't be trusted, ReplayMismatch
+        for one that this release does not reproduce; both end the process."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        # A full collection of a million orders is a pause in which nobody else runs, the sync thread
+        # neither. What lives long is frozen instead; cycles are rare here, and young ones are found.
+        gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER)
+        while not self._progress.current:
+            if self._stop.wait(IDLE_WAIT_S):
+                return
+        self._start()
+        self._started = True
+        while not self._stop.is_set():
+            self._advance()
+            self._tend()
+            self.caught_up = True
+            self._wake.wait(IDLE_WAIT_S)
+            self._wake.clear()
+
+    def finish(self) -> None:
+        """After `run` and the last sync: follow to the end, and leave a snapshot, so that the next start
+        has little to replay."""
+        if self._started:
+            self._advance()
+            if self._verifying is not None:
+                self._accept(self._verifying)
+            self._tend()
+            if self._verifying is None and self.position.seq > self._snapshot_seq:
+                self._begin_snapshot()
+            if self._verifying is not None:
+                self._accept(self._verifying)
+            self._reader.close()
+            self.readmodel.close()
+
+    def _advance(self) -> None:
+        """Apply and write everything that is durable now."""
+        durable = self._progress.durable_seq
+        if durable <= self.position.seq:
+            return
+        for frame in self._reader.frames(durable):
+            if self._pending_commands + len(frame.entries) > TRANSACTION_COMMANDS_MAX:
+                self._flush()
+                self._tend()
+            self._replay(frame)
+            if frame.first_seq > self.readmodel.position.seq:
+                self._pending.append(frame)
+                self._pending_commands += len(frame.entries)
+            elif self.position.seq >= self.readmodel.position.seq:
+                self._compare_readmodel()
+        self._flush()
+
+    def _replay(self, frame: Frame) -> None:
+        apply, seq, now = self.shard.apply, frame.first_seq, frame.time_ns
+        entries = []
+        for entry in frame.entries:
+            command = entry.command
+            entries.append(Entry(command, apply(command, seq, now)))
+            seq += 1
+        replayed = encode_payload(entries)
+        if replayed != frame.payload:
+            self._words[metrics.REPLAY_MISMATCHES.word()] += 1
+            raise ReplayMismatch(frame.first_seq + first_difference(frame.payload, replayed))
+        self.position = Position(seq - 1, self._reader.chain)
+        self._epoch, self._time_ns = frame.epoch, now
+        words = self._words
+        words[_REPLAYED] += len(entries)
+        words[_REPLAY_SEQ] = seq - 1
+
+    def _flush(self) -> None:
+        """Write what was applied to the read model: whole frames, never ahead of what is durable."""
+        if not self._pending:
+            return
+        while True:
+            try:
+                self.readmodel.write(self._pending, self.position.chain)
+                break
+            except apsw.FullError as error:
+                # The journal goes on meanwhile; a full disk is the engine's to judge.
+                _log.error("the read model can't be written: %s", error)
+                if self._stop.wait(NO_SPACE_RETRY_S):
+                    raise
+            except _UNREADABLE as error:
+                self.readmodel.close()
+                self._set_aside(error)
+                self._start_readmodel()
+                break
+        self._shown_seq = self._words[_READMODEL_SEQ] = self.readmodel.position.seq
+        self._pending.clear()
+        self._pending_commands = 0
+
+    def _tend(self) -> None:
+        """What else is due: requests, snapshots, and the end of a verification."""
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                break
+            request()
+        verifying = self._verifying
+        if verifying is not None:
+            if verifying.process.poll() is None:
+                return
+            self._accept(verifying)
+        if self._wanted or self.position.seq - self._snapshot_seq >= self._snapshot_every:
+            self._begin_snapshot()
+
+    # --- snapshots ----------------------------------------------------------------------------------
+
+    def _begin_snapshot(self) -> None:
+        """Write one, and let another process load it; the replay waits only for the first."""
+        wanted, self._wanted = self._wanted, []
+        self._snapshot_seq = self.position.seq
+        started = perf_counter_ns()
+        try:
+            if not self.position.seq:
+                raise SnapshotFailed("nothing is journalled yet")
+            path, state_hash = self._snapshots.write(
+                self.shard, self._epoch, self.position.seq, self._time_ns, self.position.chain
+            )
+        except SnapshotFailed as error:
+            self._snapshot_failed(error, wanted)
+            return
+        self._words[metrics.SNAPSHOT_DURATION.word()] = perf_counter_ns() - started
+        gc.freeze()
+        process = self._snapshots.verify(path)
+        self._verifying = _Verifying(self.position.seq, state_hash, path, process, wanted)
+
+    def _snapshot_failed(self, error: SnapshotFailed, wanted: list[Future[Snapshot]]) -> None:
+        self._words[metrics.SNAPSHOTS.word("failed")] += 1
+        _log.error("no snapshot: %s", error)
+        for future in wanted:
+            future.set_exception(error)
+
+    def _accept(self, verifying: _Verifying) -> None:
+        """A verification has ended, or is waited for here."""
+        self._verifying = None
+        words = self._words
+        try:
+            path = self._snapshots.accept(verifying.path, verifying.process)
+        except SnapshotFailed as error:
+            self._snapshot_failed(error, verifying.asked_by)
+            return
+        words[metrics.SNAPSHOTS.word("verified")] += 1
+        words[metrics.SNAPSHOT_SEQ.word()] = verifying.seq
+        done = Snapshot(verifying.seq, verifying.state_hash, path.name, path.stat().st_size)
+        _log.info("snapshot %s, %d bytes, state %s", done.file, done.bytes, done.state_hash)
+        for future in verifying.asked_by:
+            future.set_result(done)
+        self._snapshots.prune()
+        self._retire_segments()
+
+    def _retire_segments(self) -> None:
+        kept = [read_header(path) for path in self._snapshots.paths()]
+        seqs = [header.seq for header in kept if not isinstance(header, Damaged)]
+        if len(seqs) < KEPT:
+            return
+        after_seq = min(*seqs, self.readmodel.position.seq)
+        needed = Needed(after_seq, self._time_ns - self.shard.rules.idempotency_window_ns)
+        gone = retire(self._segments, needed)
+        if gone:
+            self._words[metrics.SEGMENTS_RETIRED.word()] += len(gone)
+            _log.info("journal segments removed: %s", ", ".join(path.name for path in gone))
+
+    # --- the start ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Load the newest snapshot that the journal agrees with, and bring the read model to its place."""
+        self._snapshots.prune()
+        self._load_snapshot()
+        self._snapshot_seq = self.position.seq
+        gc.collect()
+        gc.freeze()
+        try:
+            self._start_readmodel()
+        except (*_UNREADABLE, _AnotherJournal) as error:
+            self._set_aside(error)
+            self._start_readmodel()
+        words = self._words
+        words[_REPLAY_SEQ] = words[metrics.SNAPSHOT_SEQ.word()] = self.position.seq
+        self._shown_seq = words[_READMODEL_SEQ] = self.readmodel.position.seq
+        _log.info(
+            "following from seq %d; the read model is at %d, the journal at %d",
+            self.position.seq,
+            self.readmodel.position.seq,
+            self._progress.durable_seq,
+        )
+
+    def _load_snapshot(self) -> None:
+        for path in self._snapshots.paths():
+            found = load(path, Shard.restore)
+            problem = found.problem if isinstance(found, Damaged) else self._problem_of(found)
+            if isinstance(found, Loaded) and not problem:
+                header = found.header
+                self.shard = found.shard
+                self.position = Position(header.seq, header.chain)
+                self._epoch, self._time_ns = header.epoch, header.time_ns
+                return
+            _log.error("%s can't be used: %s", path.name, problem)
+        self._reader = self._open_reader(0, None)
+
+    def _problem_of(self, snapshot: Loaded) -> str:
+        """Why the journal can't be followed from this snapshot; "" if it can, and the reader stands there."""
+        header = snapshot.header
+        if header.shard != self.shard.name:
+            return f"it is of shard {header.shard}"
+        if header.seq > self._progress.durable_seq:
+            return "the journal does not reach so far"
+        self._reader = self._open_reader(header.seq, header.chain)
+        try:
+            for _ in self._reader.frames(header.seq):
+                pass
+        except JournalError as error:
+            self._reader.close()
+            return str(error)
+        return "" if self._reader.agrees else "the journal is another one"
+
+    def _start_readmodel(self) -> None:
+        """Open the read model; if it is behind the shard, bring it there. Raises _AnotherJournal."""
+        model = self._open_readmodel(self._readmodel_path)
+        try:
+            if model.position.seq > self._progress.durable_seq:
+                raise _AnotherJournal(f"it ends with seq {model.position.seq}")
+            if model.position.seq < self.position.seq:
+                self._bring_up(model)
+        except BaseException:
+            model.close()
+            raise
+        self.readmodel = model
+
+    def _bring_up(self, model: ReadModel) -> None:
+        """Give it what the shard has: from the journal, or, as far as that is gone, from the shard."""
+        reader = self._open_reader(model.position.seq, model.position.chain or None)
+        try:
+            self._catch_up(model, reader)
+        except JournalError as error:
+            begin = first_seq_of(self._segments())
+            if not reader.agrees and begin is not None and begin <= model.position.seq + 1:
+                raise _AnotherJournal(str(error)) from error
+            _log.warning(
+                "the read model goes on from the snapshot; between seq %d and %d it has no rows: %s",
+                model.position.seq,
+                self.position.seq,
+                error,
+            )
+            model.bridge(self.shard, self.position)
+        finally:
+            reader.close()
+
+    def _catch_up(self, model: ReadModel, reader: Reader) -> None:
+        """Give the read model what the shard has already. Raises JournalError where the journal fails."""
+        frames: list[Frame] = []
+        commands, chain = 0, b""
+        for frame in reader.frames(self.position.seq):
+            if commands + len(frame.entries) > TRANSACTION_COMMANDS_MAX:
+                model.write(frames, chain)
+                frames, commands = [], 0
+            frames.append(frame)
+            commands += len(frame.entries)
+            chain = reader.chain
+        if chain != self.position.chain:
+            raise _AnotherJournal("it parts from the snapshot's")
+        model.write(frames, chain)
+
+    def _compare_readmodel(self) -> None:
+        """The shard has come to where the read model was all along: do they mean the same journal?"""
+        if self.position != self.readmodel.position:
+            self.readmodel.close()
+            self._set_aside(_AnotherJournal(f"it is another one at seq {self.readmodel.position.seq}"))
+            self._start_readmodel()
+
+    def _set_aside(self, why: Exception) -> None:
+        """Put the read model's file away, for whoever wants to look at it; a new one is made."""
+        path = self._readmodel_path
+        _log.error("the read model is set aside as %s.aside: %s", path.name, why)
+        for suffix in ("", "-wal", "-shm"):
+            file = path.with_name(path.name + suffix)
+            if file.exists():
+                file.rename(path.with_name(path.name + ".aside" + suffix))

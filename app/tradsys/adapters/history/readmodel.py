@@ -1,0 +1,426 @@
+"""The read model's one writer: frames of the journal folded into rows.
+
+The fold needs nothing but commands, their events and its own rows: no state of the shard. So it can
+start at any sequence number that the tables end with, whether the newest snapshot is older or newer.
+Where it stands is a row of the same transaction as the rows it wrote; a crash at any moment leaves the
+tables as they were after some whole frame, and the fold goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableSequence, Sequence
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tradsys import metrics
+from tradsys.adapters.history import sql
+from tradsys.adapters.history.sqlite import Pragmas, open_database
+from tradsys.core.market import Market
+from tradsys.core.messages import (
+    CLOSED_EVENT,
+    FILLED,
+    LIMIT,
+    NEW,
+    PARTIALLY_FILLED,
+    REFUSED_EVENT,
+    REJECTED,
+    REPLACED_EVENT,
+    SET_EVENT,
+    STOP_LIMIT,
+    TRADE_EVENT,
+    TRIGGERED_EVENT,
+    DefineInstrument,
+    Instrument,
+    PlaceOrder,
+    RevokeToken,
+)
+from tradsys.core.order import Order
+from tradsys.core.shard import Shard
+from tradsys.venue.ports import Frame
+
+OPEN_ROWS_MAX = 50_000
+"""Open orders kept in memory between transactions, so that a fill or a cancel rarely needs a get."""
+INT64_MAX = (1 << 63) - 1
+
+
+class Position(Struct, frozen=True):
+    """How far the tables reach: the last command in them, and the journal's chain after its frame."""
+
+    seq: int
+    chain: bytes
+
+
+NOTHING = Position(0, b"")
+
+
+class OrderRow(Struct, gc=False):
+    """One row of `orders`, in the order of its columns."""
+
+    id: int
+    account: str
+    symbol: str
+    side: int
+    type: int
+    time_in_force: int
+    quantity: int
+    price: int
+    stop_price: int
+    client_order_id: str
+    created_ns: int
+    instrument: int
+    status: int
+    reason: int
+    open_quantity: int
+    cost: int | str
+    """Sum of price × quantity of the fills, ticks × lots. Text in the table once it needs over 63 bits."""
+    version: int
+    updated_ns: int
+    updated_seq: int
+
+
+class ReadModelError(Exception):
+    """An event names an order that the tables don't have: tables and journal don't belong together."""
+
+
+class ReadModel:
+    """The read model's only writing connection. Not for use by several threads."""
+
+    def __init__(self, path: Path, pragmas: Pragmas, words: MutableSequence[int]) -> None:
+        """Open or create the tables and bring the schema up to date.
+
+        Raises SqliteTooOld, PragmaNotInForce, SchemaTooNew, apsw.CorruptError and apsw.NotADBError.
+        """
+        self.path = path
+        self.db = open_database(path, pragmas)
+        self.pragmas = pragmas.read_back(self.db)
+        """The settings in force, as SQLite reports them."""
+        found = self.db.execute(sql.GET_POSITION).fetchone()
+        self.position = NOTHING if found is None else Position(*found)
+        self._words = words
+        self._transaction = metrics.READMODEL_DURATION.series()
+        self._get = metrics.READMODEL_STATEMENT_DURATION.series("get")
+        self._insert = metrics.READMODEL_STATEMENT_DURATION.series("insert")
+        self._update = metrics.READMODEL_STATEMENT_DURATION.series("update")
+        self._commands = metrics.READMODEL_COMMANDS.word()
+        self._versions = 0
+        self._version_of: dict[str, int] = {}
+        """Symbol -> the version of its instrument that holds now."""
+        self._rows: dict[int, OrderRow] = {}
+        """Rows by id that the transaction under way may change, and open ones of earlier transactions."""
+        self._changed: dict[int, OrderRow] = {}
+        self._placed: list[OrderRow] = []
+        self._trades: list[tuple[Any, ...]] = []
+        self._fills: list[tuple[Any, ...]] = []
+        self._defined: list[tuple[Any, ...]] = []
+        self._revoked: list[tuple[Any, ...]] = []
+        self._load_instruments()
+
+    def close(self) -> None:
+        self.db.close()
+
+    # --- following the journal ----------------------------------------------------------------------
+
+    def write(self, frames: Sequence[Frame], chain: bytes) -> None:
+        """Fold whole frames that follow each other and the position, in one transaction.
+
+        `chain` is the journal's chain after the last of them. On any error nothing was written and the
+        position is as it was.
+        """
+        started = perf_counter_ns()
+        last = frames[-1]
+        reached = Position(last.first_seq + len(last.entries) - 1, chain)
+        assert frames[0].first_seq == self.position.seq + 1, "frames must follow the position"
+        execute = self.db.execute
+        execute(sql.BEGIN)
+        try:
+            for frame in frames:
+                self._fold(frame)
+            self._flush(last.time_ns)
+            execute(sql.PUT_POSITION, (reached.seq, reached.chain))
+            execute(sql.COMMIT)
+        except BaseException:
+            self._undo()
+            raise
+        words = self._words
+        words[self._commands] += reached.seq - self.position.seq
+        self._transaction.observe(words, perf_counter_ns() - started)
+        self.position = reached
+        self._clear()
+
+    def _fold(self, frame: Frame) -> None:
+        """What each command and its events mean for the tables, into the lists of this transaction.
+
+        A refused order gets its row, too; without a symbol it has no text, and nobody can ask for it.
+        """
+        rows, placed = self._rows, self._placed
+        now, seq = frame.time_ns, frame.first_seq
+        for entry in frame.entries:
+            command, events = entry.command, entry.events
+            if isinstance(command, PlaceOrder) and command.symbol in self._version_of:
+                refused = events[0][0] == REFUSED_EVENT
+                has_limit = command.type == LIMIT or command.type == STOP_LIMIT
+                row = OrderRow(
+                    seq,
+                    command.account,
+                    command.symbol,
+                    command.side,
+                    command.type,
+                    command.time_in_force,
+                    command.qty,
+                    command.price if has_limit else 0,
+                    command.stop_price,
+                    command.client_order_id,
+                    now,
+                    self._version_of[command.symbol],
+                    REJECTED if refused else NEW,
+                    events[0][1] if refused else 0,
+                    command.qty,
+                    0,
+                    0,
+                    now,
+                    seq,
+                )
+                placed.append(row)
+                rows[seq] = row
+            elif isinstance(command, DefineInstrument) and events[0][0] == SET_EVENT:
+                self._define(command.instrument)
+            elif isinstance(command, RevokeToken) and events[0][0] == SET_EVENT:
+                self._revoked.append(
+                    (command.jti, command.account, command.issued_until, command.expires, seq)
+                )
+            for event in events:
+                kind = event[0]
+                if kind == TRADE_EVENT:
+                    self._trade(event, seq, now)
+                elif kind == CLOSED_EVENT:
+                    _, order_id, status, reason, open_qty = event
+                    row = self._row(order_id)
+                    row.status, row.reason, row.open_quantity = status, reason, open_qty
+                    row.updated_ns, row.updated_seq = now, seq
+                elif kind == REPLACED_EVENT:
+                    _, order_id, version, price, qty, open_qty, _ = event
+                    row = self._row(order_id)
+                    row.price, row.quantity, row.open_quantity = price, qty, open_qty
+                    row.version, row.instrument = version, self._version_of[row.symbol]
+                    row.updated_ns, row.updated_seq = now, seq
+                elif kind == TRIGGERED_EVENT:
+                    row = self._row(event[1])
+                    row.updated_ns, row.updated_seq = now, seq
+            seq += 1
+
+    def _trade(self, event: tuple[Any, ...], seq: int, now: int) -> None:
+        _, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, maker_open, taker_open = event
+        maker, taker = self._row(maker_id), self._row(taker_id)
+        # Both orders lie on one grid: it only changes while no order of the symbol is open.
+        symbol, instrument = taker.symbol, taker.instrument
+        self._trades.append(
+            (trade_id, symbol, instrument, price, qty, taker.side, maker_id, taker_id, seq, now)
+        )
+        for row, open_qty, fee, is_taker in (
+            (maker, maker_open, maker_fee, 0),
+            (taker, taker_open, taker_fee, 1),
+        ):
+            self._fills.append(
+                (
+                    row.id, trade_id, row.account, symbol, row.side, instrument,
+                    price, qty, fee, is_taker, seq, now,
+                )
+            )  # fmt: skip
+            row.open_quantity = open_qty
+            row.status = PARTIALLY_FILLED if open_qty else FILLED
+            row.cost = int(row.cost) + price * qty
+            row.updated_ns, row.updated_seq = now, seq
+
+    def _row(self, order_id: int) -> OrderRow:
+        """The row of an order, to be changed by this transaction."""
+        row = self._rows.get(order_id)
+        if row is None:
+            started = perf_counter_ns()
+            found = self.db.execute(sql.GET_ORDER, (order_id,)).fetchone()
+            self._get.observe(self._words, perf_counter_ns() - started)
+            if found is None:
+                raise ReadModelError(f"no row of order {order_id}; the tables end with {self.position.seq}")
+            row = self._rows[order_id] = OrderRow(*found)
+        if order_id <= self.position.seq:
+            self._changed[order_id] = row
+        return row
+
+    def _define(self, wanted: Instrument) -> None:
+        """An accepted definition is the next version, as in the shard."""
+        version = self._versions
+        self._defined.append(
+            (version, wanted.symbol, wanted.base, wanted.quote, wanted.tick_size, wanted.lot_size)
+        )
+        self._versions += 1
+        self._version_of[wanted.symbol] = version
+
+    def _flush(self, now_ns: int) -> None:
+        many, words = self.db.executemany, self._words
+        if self._defined:
+            many(sql.INSERT_INSTRUMENT, self._defined)
+        if self._revoked:
+            self.db.execute(sql.FORGET_REVOCATIONS, (now_ns // 1_000_000_000,))
+            many(sql.PUT_REVOCATION, self._revoked)
+        if self._placed:
+            started = perf_counter_ns()
+            many(sql.INSERT_ORDER, map(_columns, self._placed))
+            self._insert.observe(words, (perf_counter_ns() - started) // len(self._placed))
+        if self._changed:
+            started = perf_counter_ns()
+            many(sql.UPDATE_ORDER, map(_changes, self._changed.values()))
+            self._update.observe(words, (perf_counter_ns() - started) // len(self._changed))
+        if self._trades:
+            many(sql.INSERT_TRADE, self._trades)
+            many(sql.INSERT_FILL, self._fills)
+
+    def _clear(self) -> None:
+        """The transaction is done: keep what is still open, within the cap."""
+        rows = self._rows
+        for row in self._placed:
+            if row.status > PARTIALLY_FILLED:
+                del rows[row.id]
+        for row in self._changed.values():
+            if row.status > PARTIALLY_FILLED:
+                del rows[row.id]
+        while len(rows) > OPEN_ROWS_MAX:
+            del rows[next(iter(rows))]
+        self._changed.clear()
+        for done in (self._placed, self._trades, self._fills, self._defined, self._revoked):
+            done.clear()
+
+    def _undo(self) -> None:
+        """Forget a transaction that failed, in SQLite and here."""
+        if self.db.in_transaction:
+            self.db.execute(sql.ROLLBACK)
+        self._rows.clear()
+        self._changed.clear()
+        for undone in (self._placed, self._trades, self._fills, self._defined, self._revoked):
+            undone.clear()
+        self._load_instruments()
+
+    def _load_instruments(self) -> None:
+        self._versions = 0
+        self._version_of.clear()
+        for version, symbol, *_ in self.db.execute(sql.GET_INSTRUMENTS):
+            self._versions = version + 1
+            self._version_of[symbol] = version
+
+    # --- bridging a gap -----------------------------------------------------------------------------
+
+    def bridge(self, shard: Shard, position: Position) -> None:
+        """Go on from a snapshot, where the journal between the tables and it is no longer retained.
+
+        Rows of before stay as they are. Orders that were open then and that the shard has forgotten are
+        removed: how they ended is not known. One transaction, in proportion to the orders in memory.
+        """
+        assert position.seq > self.position.seq
+        execute, many = self.db.execute, self.db.executemany
+        execute(sql.BEGIN)
+        try:
+            execute(sql.FORGET_OPEN_ORDERS)
+            many(
+                sql.PUT_INSTRUMENT,
+                ((i.version, i.symbol, i.base, i.quote, i.tick_size, i.lot_size) for i in shard.instruments),
+            )
+            many(
+                sql.PUT_REVOCATION,
+                (
+                    (jti, account, issued_until, expires, position.seq)
+                    for (jti, account), (issued_until, expires) in shard.revocations.items()
+                ),
+            )
+            for market in shard.markets.values():
+                many(sql.PUT_TRADE, _trades_of(market))
+            for bucket in shard.orders.buckets:
+                many(sql.PUT_ORDER, (_columns(_row_of(order)) for order in bucket.values()))
+                many(sql.PUT_FILL, (fill for order in bucket.values() for fill in _fills_of(order)))
+            execute(sql.PUT_POSITION, (position.seq, position.chain))
+            execute(sql.COMMIT)
+        except BaseException:
+            self._undo()
+            raise
+        self._rows.clear()
+        self.position = position
+        self._load_instruments()
+
+    def statement_counts(self) -> tuple[int, int]:
+        """(hits, misses) of the connection's statement cache: a hit was prepared before."""
+        stats = self.db.cache_stats()
+        return stats["hits"], stats["misses"]
+
+
+def _columns(row: OrderRow) -> tuple[Any, ...]:
+    columns = msgspec.structs.astuple(row)
+    if int(row.cost) > INT64_MAX:
+        return (*columns[:15], str(row.cost), *columns[16:])
+    return columns
+
+
+def _changes(row: OrderRow) -> tuple[Any, ...]:
+    """The bindings of UPDATE_ORDER."""
+    cost = row.cost if int(row.cost) <= INT64_MAX else str(row.cost)
+    return (
+        row.quantity,
+        row.price,
+        row.instrument,
+        row.status,
+        row.reason,
+        row.open_quantity,
+        cost,
+        row.version,
+        row.updated_ns,
+        row.updated_seq,
+        row.id,
+    )
+
+
+def _row_of(order: Order) -> OrderRow:
+    """What the fold would have made of an order that the shard has in memory."""
+    command: PlaceOrder = order.command
+    has_limit = command.type == LIMIT or command.type == STOP_LIMIT
+    return OrderRow(
+        order.id,
+        command.account,
+        command.symbol,
+        command.side,
+        command.type,
+        command.time_in_force,
+        order.qty,
+        order.price if has_limit else 0,
+        command.stop_price,
+        command.client_order_id,
+        order.created_ns,
+        order.instrument.version,
+        order.status,
+        order.closed_reason,
+        order.open_qty,
+        order.cost,
+        order.version,
+        order.updated_ns,
+        order.updated_seq,
+    )
+
+
+def _fills_of(order: Order) -> Iterator[tuple[Any, ...]]:
+    for time_ns, seq, _, event in order.fills or ():
+        _, trade_id, _, taker_id, price, qty, maker_fee, taker_fee, _, _ = event
+        is_taker = 1 if taker_id == order.id else 0
+        fee = taker_fee if is_taker else maker_fee
+        yield (
+            order.id, trade_id, order.command.account, order.command.symbol, order.side,
+            order.instrument.version, price, qty, fee, is_taker, seq, time_ns,
+        )  # fmt: skip
+
+
+def _trades_of(market: Market) -> Iterator[tuple[Any, ...]]:
+    instrument = market.instrument
+    for time_ns, seq, taker_side, event in market.trades:
+        _, trade_id, maker_id, taker_id, price, qty, _, _, _, _ = event
+        yield (
+            trade_id, instrument.symbol, instrument.version, price, qty, taker_side, maker_id, taker_id, seq,
+            time_ns,
+        )  # fmt: skip

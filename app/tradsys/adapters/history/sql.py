@@ -1,0 +1,93 @@
+"""The statements of the read model, each written once and prepared once per connection.
+
+They are prepared once in the sense of the connection's statement cache, which is keyed by the text: rows
+of one transaction share a statement, and a test holds that no statement is prepared for each row.
+"""
+
+from __future__ import annotations
+
+# --- writing ----------------------------------------------------------------------------------------
+
+GET_ORDER = """
+SELECT id, account, symbol, side, type, time_in_force, quantity, price, stop_price, client_order_id,
+       created_ns, instrument, status, reason, open_quantity, cost, version, updated_ns, updated_seq
+FROM orders WHERE id = ?"""
+INSERT_ORDER = """
+INSERT INTO orders (id, account, symbol, side, type, time_in_force, quantity, price, stop_price,
+                    client_order_id, created_ns, instrument, status, reason, open_quantity, cost, version,
+                    updated_ns, updated_seq)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+UPDATE_ORDER = """
+UPDATE orders SET quantity = ?, price = ?, instrument = ?, status = ?, reason = ?, open_quantity = ?,
+                  cost = ?, version = ?, updated_ns = ?, updated_seq = ?
+WHERE id = ?"""
+INSERT_TRADE = "INSERT INTO trades VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_INSTRUMENT = "INSERT INTO instruments VALUES (?, ?, ?, ?, ?, ?)"
+PUT_REVOCATION = """
+INSERT INTO revocations VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (jti, account) DO UPDATE SET
+    issued_until = max(issued_until, excluded.issued_until),
+    expires = iif(expires = 0 OR excluded.expires = 0, 0, max(expires, excluded.expires)),
+    seq = excluded.seq"""
+FORGET_REVOCATIONS = "DELETE FROM revocations WHERE expires > 0 AND expires < ?"
+GET_INSTRUMENTS = "SELECT version, symbol, base, quote, tick_size, lot_size FROM instruments ORDER BY version"
+GET_POSITION = "SELECT seq, chain FROM position"
+PUT_POSITION = """
+INSERT INTO position VALUES (1, ?, ?)
+ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, chain = excluded.chain"""
+BEGIN = "BEGIN IMMEDIATE"
+COMMIT = "COMMIT"
+ROLLBACK = "ROLLBACK"
+
+# --- bridging a gap from a snapshot -----------------------------------------------------------------
+
+FORGET_OPEN_ORDERS = "DELETE FROM orders WHERE status IN (1, 2)"
+PUT_ORDER = INSERT_ORDER.replace("INSERT", "INSERT OR REPLACE", 1)
+PUT_TRADE = INSERT_TRADE.replace("INSERT", "INSERT OR REPLACE", 1)
+PUT_FILL = INSERT_FILL.replace("INSERT", "INSERT OR REPLACE", 1)
+PUT_INSTRUMENT = INSERT_INSTRUMENT.replace("INSERT", "INSERT OR REPLACE", 1)
+
+# --- reading, newest first --------------------------------------------------------------------------
+
+BEGIN_READING = "BEGIN"
+_ORDER = GET_ORDER.removesuffix("orders WHERE id = ?")
+FIND_ORDER = _ORDER + "orders WHERE id = ? AND account = ?"
+FIND_ORDER_BY_CLIENT = (
+    _ORDER
+    + """orders WHERE account = ? AND client_order_id = ? AND client_order_id <> ''
+ORDER BY id DESC LIMIT 1"""
+)
+# ?1 account, ?2 before this id, ?3 symbol or '', ?4 rows
+LIST_OPEN_ORDERS = (
+    _ORDER
+    + """orders WHERE account = ?1 AND status IN (1, 2) AND id < ?2 AND (?3 = '' OR symbol = ?3)
+ORDER BY id DESC LIMIT ?4"""
+)
+# ?1 account, ?2 before this id, ?3 symbol or '', ?4 status or 0, ?5 rows, ?6 rows looked at
+LIST_ORDERS = (
+    _ORDER
+    + """(SELECT * FROM orders WHERE account = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?6)
+WHERE (?3 = '' OR symbol = ?3) AND (?4 = 0 OR status = ?4) ORDER BY id DESC LIMIT ?5"""
+)
+LAST_ORDER_LOOKED_AT = "SELECT id FROM orders WHERE account = ? AND id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"
+_FILL = """SELECT trade_id, order_id, symbol, side, instrument, price, quantity, fee, is_taker, seq,
+       time_ns FROM """
+# Of the latest fills of one order, oldest first.
+ORDER_FILLS = (
+    "SELECT * FROM (" + _FILL + "fills WHERE order_id = ? ORDER BY trade_id DESC LIMIT ?) ORDER BY trade_id"
+)
+# ?1 account, ?2 and ?3 before this trade and order, ?4 symbol or '', ?5 rows, ?6 rows looked at
+LIST_FILLS = (
+    _FILL
+    + """(SELECT * FROM fills WHERE account = ?1 AND (trade_id, order_id) < (?2, ?3)
+      ORDER BY trade_id DESC, order_id DESC LIMIT ?6)
+WHERE ?4 = '' OR symbol = ?4 ORDER BY trade_id DESC, order_id DESC LIMIT ?5"""
+)
+LAST_FILL_LOOKED_AT = """SELECT trade_id, order_id FROM fills
+WHERE account = ? AND (trade_id, order_id) < (?, ?)
+ORDER BY trade_id DESC, order_id DESC LIMIT 1 OFFSET ?"""
+LIST_TRADES = """SELECT id, instrument, price, quantity, taker_side, seq, time_ns FROM trades
+WHERE symbol = ? AND id < ? ORDER BY id DESC LIMIT ?"""
+LIST_REVOCATIONS = """SELECT seq, jti, account, issued_until, expires FROM revocations
+WHERE seq > ? ORDER BY seq"""

@@ -1,0 +1,307 @@
+"""History as a whole: a real log, a real follower, and what happens to both."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from random import Random
+
+import apsw
+import pytest
+
+from tests.adapters.following import Engine, HistoryProcess, HistoryThread, until
+from tests.adapters.journalled import last_seq
+from tradsys import metrics
+from tradsys.adapters.history.process import EXIT_JOURNAL
+from tradsys.adapters.history.readmodel import ReadModel
+from tradsys.adapters.history.snapshots import KEPT, SnapshotStore
+from tradsys.adapters.history.sqlite import Pragmas
+from tradsys.adapters.log.files import OsFiles
+from tradsys.core.shard import Shard
+from tradsys.venue.ports import JournalError
+
+KILLS = int(os.environ.get("COUNT_HISTORY_KILLS", "4"))
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return Engine(tmp_path)
+
+
+def rows(path: Path) -> dict[str, list[tuple]]:
+    """Everything that the read model tells, without the chain (it holds the epochs' frames)."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    tables = {
+        table: db.execute(f"SELECT * FROM {table}").fetchall()
+        for table in ("instruments", "revocations", "orders", "trades", "fills")
+    }
+    tables["position"] = db.execute("SELECT seq FROM position").fetchall()
+    db.close()
+    return tables
+
+
+def replayed(engine: Engine, directory: Path) -> dict[str, list[tuple]]:
+    """What the read model must hold: everything that was journalled, in one transaction."""
+    directory.mkdir()
+    model = ReadModel(directory / "readmodel.db", Pragmas(), [0] * metrics.WORDS_USED)
+    model.write(engine.recording.frames, b"")
+    model.close()
+    return rows(directory / "readmodel.db")
+
+
+def test_after_kills_at_random_moments_the_read_model_is_a_replay_of_the_journal(engine, tmp_path):
+    random = Random(KILLS)
+    for _ in range(KILLS):
+        history = HistoryProcess(tmp_path, snapshot_every=random.choice((300, 700, 10_000)))
+        engine.trade(random.randint(1, 1_500))
+        wanted = random.choice((0, engine.seq // 2, engine.seq))
+        until("some of it", lambda: engine.page.metrics[metrics.READMODEL_SEQ.word()] >= wanted)  # noqa: B023
+        history.kill()
+        if random.random() < 0.4:
+            engine.begin()
+    history = HistoryProcess(tmp_path)
+    history.wait_for(engine.seq)
+    state = json.loads(history.get("/internal/state-hash")[1])
+
+    assert history.terminate() == 0
+
+    assert state == {"seq": engine.seq, "state_hash": engine.recording.shard.state_hash()}
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def test_a_clean_end_leaves_nothing_to_replay(engine, tmp_path):
+    history = HistoryProcess(tmp_path)
+    engine.trade(500)
+
+    assert history.terminate() == 0
+
+    newest, damaged = SnapshotStore(tmp_path).newest(Shard.restore)
+    assert newest is not None and damaged == []
+    assert newest.header.seq == engine.seq == engine.page.durable_seq
+    assert newest.shard.state_hash() == newest.state_hash == engine.recording.shard.state_hash()
+    assert rows(tmp_path / "readmodel.db")["position"] == [(engine.seq,)]
+
+
+class GatedFiles(OsFiles):
+    """The real files, whose fdatasync waits at a gate, or fails."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.error: OSError | None = None
+
+    def datasync(self, handle: int) -> None:
+        self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        os.fdatasync(handle)
+
+
+def test_nothing_is_shown_before_it_is_durable(engine, tmp_path):
+    files = GatedFiles()
+    durable = engine.page.durable_seq
+    with HistoryThread(tmp_path, engine.page, files=files):
+        until("the start", (tmp_path / "readmodel.db").exists)
+        engine.trade(300)
+        until("it tries to sync", lambda: engine.page.published_seq > durable)
+        assert engine.page.durable_seq == durable
+        assert rows(tmp_path / "readmodel.db")["position"] == []
+
+        files.gate.set()
+
+        until("all of it", lambda: rows(tmp_path / "readmodel.db")["position"] == [(engine.seq,)])
+        assert engine.page.durable_seq == engine.seq
+
+
+def test_a_failed_sync_poisons_the_page_and_an_engine_that_recovered_is_followed_on(engine, tmp_path):
+    files = GatedFiles()
+    files.gate.set()
+    with HistoryThread(tmp_path, engine.page, files=files) as thread:
+        history = thread.history
+        engine.trade(100)
+        until("the first part", lambda: engine.page.durable_seq == engine.seq)
+        durable = engine.seq
+        files.error = OSError(errno.EIO, "planted")
+
+        with pytest.raises(JournalError, match="a sync failed in another process"):
+            while True:
+                engine.trade(1)
+
+        assert engine.page.poisoned
+        assert engine.page.durable_seq == durable
+        assert "a sync of the journal has failed" in history.not_ready()
+
+        files.error = None
+        lost = [frame for frame in engine.recording.frames if last_seq(frame) > engine.log.seq]
+        engine.begin()
+        for frame in lost:
+            engine.log.append(frame.first_seq, frame.time_ns, frame.entries)
+        engine.trade(100)
+        until("the rest", lambda: history.follower.position.seq == engine.seq)
+        assert history.not_ready() == []
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def test_events_that_a_replay_does_not_give_end_the_process_with_their_number(engine, tmp_path):
+    engine.trade(50)
+    frame = engine.recording.record(60)[-1]
+    seq = engine.seq + 1
+    for entry in frame.entries:
+        if entry.events and entry.events[0][0] == 1:
+            entry.events[0] = (1, 77)
+            break
+        seq += 1
+    for good in engine.recording.frames:
+        if good.first_seq > engine.log.seq:
+            engine.log.append(good.first_seq, good.time_ns, good.entries)
+    history = HistoryProcess(tmp_path)
+
+    assert history.process.wait(30) == EXIT_JOURNAL
+
+    said = (tmp_path / "history.err").read_text()
+    wrong = frame.first_seq + next(i for i, e in enumerate(frame.entries) if e.events[:1] == [(1, 77)])
+    assert f"replay of seq {wrong} gives other events than the journal has" in said
+    assert engine.page.metrics[metrics.REPLAY_MISMATCHES.word()] == 1
+    assert rows(tmp_path / "readmodel.db")["position"] <= [(frame.first_seq - 1,)]
+
+
+def follow(engine: Engine, snapshot_every: int = 10**9) -> str:
+    """History runs until it has everything, and ends cleanly. Returns its state hash."""
+    with HistoryThread(engine.directory, engine.page, snapshot_every=snapshot_every) as thread:
+        thread.wait_for(engine.seq)
+        return thread.history.follower.state_hash().result(30).state_hash
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", "garbage", "of another journal", "of another journal, ahead", "of a later point"],
+)
+def test_a_read_model_that_can_not_be_used_is_made_again(engine, tmp_path, damage):
+    engine.trade(600)
+    follow(engine, snapshot_every=200)
+    path = tmp_path / "readmodel.db"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "garbage":
+        path.write_bytes(b"no database" * 1000)
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("UPDATE position SET chain = ?", (bytes(16),))
+            if damage == "of a later point":
+                db.execute("UPDATE position SET seq = seq + 1000")
+            elif damage == "of another journal":
+                db.execute("UPDATE position SET seq = ?", (last_seq(engine.recording.frames[5]),))
+            else:
+                for snapshot in SnapshotStore(tmp_path).paths():
+                    snapshot.unlink()
+
+    follow(engine)
+
+    assert rows(path) == replayed(engine, tmp_path / "replayed")
+    assert (tmp_path / "readmodel.db.aside").exists() == (damage != "missing")
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_read_model_and_snapshot_may_be_ahead_of_each_other(engine, tmp_path, behind):
+    engine.trade(400)
+    follow(engine)
+    early = (tmp_path / "readmodel.db").read_bytes()
+    snapshot = SnapshotStore(tmp_path).paths()[0]
+    engine.trade(400)
+    follow(engine)
+    if behind:
+        (tmp_path / "readmodel.db").write_bytes(early)
+    else:
+        for path in SnapshotStore(tmp_path).paths():
+            if path != snapshot:
+                path.unlink()
+    engine.trade(100)
+
+    state = follow(engine)
+
+    assert state == engine.recording.shard.state_hash()
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+    assert not (tmp_path / "readmodel.db.aside").exists()
+
+
+def test_segments_go_when_nothing_needs_them_and_a_lost_read_model_is_bridged(tmp_path, caplog):
+    engine = Engine(tmp_path, segment_bytes=64 << 10)
+    with HistoryThread(tmp_path, engine.page, snapshot_every=500) as thread:
+        while not engine.page.metrics[metrics.SEGMENTS_RETIRED.word()]:
+            assert engine.seq < 60_000
+            engine.trade(500)
+            thread.wait_for(engine.seq)
+    names = sorted(path.name for path in tmp_path.glob("*.log"))
+    shard = engine.recording.shard
+    for path in tmp_path.glob("readmodel.db*"):
+        path.unlink()
+
+    follow(engine)
+
+    assert names[0] != "00000001.log" and len(SnapshotStore(tmp_path).paths()) == KEPT
+    assert "the read model goes on from the snapshot" in caplog.text
+    found = {(row[0], row[14]) for row in rows(tmp_path / "readmodel.db")["orders"] if row[12] in (1, 2)}
+    assert found == {
+        (order.id, order.open_qty) for account in shard.accounts.values() for order in account.open.values()
+    }
+
+
+def test_a_snapshot_and_a_state_hash_can_be_asked_for(engine, tmp_path):
+    engine.trade(300)
+    history = HistoryProcess(tmp_path)
+    history.wait_for(engine.seq)
+
+    status, body = history.get("/internal/snapshot", method="POST")
+
+    assert status == 200
+    snapshot = json.loads(body)
+    assert snapshot["seq"] == engine.seq
+    assert snapshot["state_hash"] == engine.recording.shard.state_hash()
+    assert (tmp_path / snapshot["file"]).stat().st_size == snapshot["bytes"]
+    assert history.get("/internal/snapshot")[0] == 405
+    assert history.terminate() == 0
+
+
+def test_before_anything_is_journalled_there_is_no_snapshot(engine, tmp_path):
+    history = HistoryProcess(tmp_path)
+
+    status, body = history.get("/internal/snapshot", method="POST")
+
+    assert (status, json.loads(body)["message"]) == (503, "no snapshot: nothing is journalled yet")
+    assert history.terminate() == 0
+
+
+def test_the_shards_metrics_are_served_and_written_for_the_engine_to_hand_on(engine, tmp_path):
+    engine.trade(300)
+    history = HistoryProcess(tmp_path)
+    history.wait_for(engine.seq)
+    wanted = f"tradsys_readmodel_seq {float(engine.seq)}"
+    until("the next second", lambda: wanted in history.get("/metrics")[1])
+
+    text = history.get("/metrics")[1]
+    assert history.terminate() == 0
+
+    assert 'tradsys_sqlite_pragma{pragma="cache_size"} 10000.0' in text
+    assert f"tradsys_replayed_commands_total {float(engine.seq)}" in text
+    assert f"tradsys_durable_seq {float(engine.seq)}" in text
+    assert wanted in (tmp_path / "metrics.prom").read_text()
+
+
+def test_the_high_water_mark_follows_and_never_passes_what_is_durable(engine, tmp_path):
+    from tradsys.adapters.log.mark import MarkFile
+
+    history = HistoryProcess(tmp_path)
+    for _ in range(20):
+        engine.trade(100)
+        durable_before = engine.page.durable_seq
+        mark = MarkFile(str(tmp_path), OsFiles())
+        assert mark.mark.seq <= engine.page.durable_seq
+        mark.close()
+        assert durable_before <= engine.page.durable_seq
+    assert history.terminate() == 0
+
+    mark = MarkFile(str(tmp_path), OsFiles())
+    assert mark.mark.seq == engine.seq

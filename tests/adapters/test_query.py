@@ -1,0 +1,249 @@
+"""The query process over HTTP requests: what clients get from the read model, and what they don't."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import falcon.testing
+import msgspec
+import pytest
+
+from tests.adapters.journalled import Recording, last_seq
+from tradsys import metrics
+from tradsys.adapters.auth.keys import HmacKey
+from tradsys.adapters.auth.mint import mint
+from tradsys.adapters.auth.revocation import Revocations
+from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.history.reader import ReadModelReader
+from tradsys.adapters.history.readmodel import ReadModel
+from tradsys.adapters.history.sqlite import Pragmas
+from tradsys.adapters.http.app import create_app
+from tradsys.adapters.http.edge import Edge
+from tradsys.adapters.query.app import RevocationsFollowed, query_routes
+from tradsys.codec.frame import encode_payload
+from tradsys.codec.json_v1 import OrderReply, encode, reply_of_order
+from tradsys.core.messages import DefineAccount, RevokeToken
+from tradsys.venue.ports import Entry, Frame
+
+KEY = HmacKey(b"k" * 32)
+NOW_S = 1_800_000_000
+PRAGMAS = Pragmas()
+
+
+class World:
+    """A read model with a day's flow in it, and the app that serves it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "readmodel.db"
+        self.revocations = Revocations()
+        past = ReadModelReader(self.path, PRAGMAS)
+        verifier = TokenVerifier(KEY, "tradsys", "tradsys", self.revocations, [0] * metrics.WORDS_USED)
+        self.authenticator = RevocationsFollowed(verifier, past, self.revocations.revoke)
+        edge = Edge(
+            self.authenticator,
+            lambda: NOW_S * 1_000_000_000,
+            lambda: (12, 11),
+            3,
+            close_after=lambda environ, set_header: set_header("Connection", "close"),
+        )
+        self.client = falcon.testing.TestClient(create_app(edge, query_routes("a", past)))
+
+    def fill(self, seed: int, commands: int) -> None:
+        self.recording = Recording(seed)
+        self.model = ReadModel(self.path, PRAGMAS, [0] * metrics.WORDS_USED)
+        frames = self.recording.record(commands)
+        self.model.write(frames, b"")
+        self.shard = self.recording.shard
+
+    def get(self, path: str, account: str = "", scope: str = "read", **params: str):
+        headers = {"Authorization": f"Bearer {self.token(account, scope)}"} if account else {}
+        return self.client.simulate_get("/api/v1" + path, headers=headers, params=params)
+
+    def token(self, account: str, scope: str = "read") -> str:
+        return mint(KEY, account, scope, 3600, "tradsys", "tradsys", NOW_S - 10)
+
+    def orders(self, account: str, *, is_open: bool):
+        for bucket in self.shard.orders.buckets:
+            for order in bucket.values():
+                if order.account.name == account and (order.status < 3) == is_open:
+                    yield order
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    world = World(tmp_path_factory.mktemp("query"))
+    world.fill(7, 1_500)
+    return world
+
+
+@pytest.fixture(scope="module")
+def account(world):
+    """The account with the most fills."""
+    return max(world.shard.accounts, key=lambda name: sum(1 for _ in world.orders(name, is_open=False)))
+
+
+def test_an_order_has_the_same_bytes_as_from_the_engine(world, account):
+    compared = 0
+    for order in (*world.orders(account, is_open=True), *world.orders(account, is_open=False)):
+        reply = world.get(f"/orders/a-{order.id}", account)
+        wanted = reply_of_order(order, "a")
+        wanted.fills = (
+            msgspec.json.decode(reply.content, type=OrderReply).fills[: -len(wanted.fills) or None]
+            + wanted.fills
+        )
+        assert reply.status_code == 200
+        assert reply.content == encode(wanted)
+        compared += 1
+    assert compared > 5
+
+
+def test_an_order_is_found_by_its_client_order_id(world, account):
+    order = next(o for o in world.orders(account, is_open=False) if o.command.client_order_id)
+
+    reply = world.get(f"/orders/by-client/{order.command.client_order_id}", account)
+
+    assert reply.json["order_id"] == f"a-{order.id}"
+
+
+def test_a_rejected_order_says_why(world):
+    order_id, owner = world.model.db.execute(
+        "SELECT id, account FROM orders WHERE status = 5 AND reason = 1011"
+    ).fetchone()
+
+    reply = world.get(f"/orders/a-{order_id}", owner)
+
+    assert (reply.json["status"], reply.json["reason"]) == ("rejected", "would_cross")
+    assert reply.json["filled_quantity"] == "0" and reply.json["fills"] == []
+
+
+def test_anothers_order_answers_exactly_like_a_missing_one(world, account):
+    theirs = next(
+        row[0] for row in world.model.db.execute("SELECT id FROM orders WHERE account <> ?", (account,))
+    )
+
+    replies = [
+        world.get(path, account)
+        for path in (f"/orders/a-{theirs}", "/orders/a-999999", "/orders/b-1", "/orders/nonsense")
+    ]
+
+    assert {reply.status_code for reply in replies} == {404}
+    assert {(reply.json["code"], reply.json["message"]) for reply in replies} == {(1007, "no such order")}
+
+
+def test_lists_hold_only_own_orders_and_fills(world):
+    for account in world.shard.accounts:
+        orders = world.get("/orders", account, limit="1000").json["items"]
+        fills = world.get("/fills", account, limit="1000").json["items"]
+        own = {
+            row[0] for row in world.model.db.execute("SELECT id FROM orders WHERE account = ?", (account,))
+        }
+        assert {order["order_id"] for order in orders} == {f"a-{order_id}" for order_id in own}
+        assert {fill["order_id"] for fill in fills} <= {f"a-{order_id}" for order_id in own}
+
+
+def test_pages_follow_each_other_by_cursor(world, account):
+    for path in ("/orders", "/fills", "/market/BTC-USD/trades"):
+        whole = world.get(path, account, limit="1000").json["items"]
+        items, cursor = [], None
+        while cursor is not None or not items:
+            page = world.get(path, account, limit="9", **({"cursor": cursor} if cursor else {})).json
+            items += page["items"]
+            cursor = page["next_cursor"]
+        assert items == whole
+        assert len(items) > 18
+
+
+def test_orders_are_listed_by_symbol_and_status(world, account):
+    found = world.get("/orders", account, status="open", symbol="BTC-USD").json["items"]
+
+    assert {order["order_id"] for order in found} == {
+        f"a-{order.id}" for order in world.orders(account, is_open=True) if order.command.symbol == "BTC-USD"
+    }
+
+
+def test_trades_are_public_and_newest_first(world):
+    reply = world.get("/market/BTC-USD/trades")
+
+    latest = [event for _, _, _, event in world.shard.markets["BTC-USD"].trades]
+    assert reply.status_code == 200
+    assert [trade["trade_id"] for trade in reply.json["items"]] == [event[1] for event in latest[:-101:-1]]
+    assert set(reply.json["items"][0]) == {"trade_id", "price", "quantity", "taker_side", "seq", "ts"}
+
+
+def test_replies_say_how_far_they_reach(world, account):
+    reply = world.get("/orders", account)
+
+    assert reply.headers["x-read-seq"] == str(world.model.position.seq)
+    assert reply.headers["x-durable-seq"] == "11"
+
+
+@pytest.mark.parametrize("path", ["/orders", "/orders/a-1", "/orders/by-client/c1", "/fills"])
+def test_own_things_need_a_token_with_the_scope_read(world, account, path):
+    assert (world.get(path).status_code, world.get(path).json["code"]) == (401, 2001)
+    assert world.get(path, account, scope="trade admin").json["code"] == 2003
+
+
+@pytest.mark.parametrize(
+    "path,params",
+    [
+        ("/orders", {"limit": "0"}),
+        ("/orders", {"limit": "1001"}),
+        ("/orders", {"limit": "٣"}),
+        ("/orders", {"status": "opened"}),
+        ("/orders", {"cursor": "17"}),
+        ("/orders", {"cursor": ""}),
+        ("/orders", {"colour": "blue"}),
+        ("/orders", {"symbol": ["BTC-USD", "ETH-USD"]}),
+        ("/fills", {"cursor": "5"}),
+        ("/fills", {"cursor": f"{2**63}-1"}),
+        ("/market/BTC-USD/trades", {"cursor": str(2**63)}),
+        ("/market/BTC-USD/trades", {"cursor": "-1"}),
+        ("/orders/by-client/" + "x" * 37, {}),
+    ],
+)
+def test_odd_parameters_are_refused_by_name(world, account, path, params):
+    reply = world.get(path, account, **params)
+
+    assert (reply.status_code, reply.json["code"]) == (400, 1002)
+
+
+@pytest.mark.parametrize(
+    "path", ["/market/NO-SUCH/trades", "/orders?symbol=NO-SUCH", "/fills?symbol=NO-SUCH"]
+)
+def test_unknown_symbols_are_1003(world, account, path):
+    reply = world.get(path, account)
+
+    assert (reply.status_code, reply.json["code"]) == (404, 1003)
+
+
+def test_before_history_has_written_anything_clients_are_asked_to_come_again(tmp_path):
+    reply = World(tmp_path).get("/orders", "demo")
+
+    assert (reply.status_code, reply.json["code"], reply.headers["retry-after"]) == (503, 1020, "1")
+
+
+def test_a_revoked_token_is_refused_within_a_second(tmp_path):
+    world = World(tmp_path)
+    world.fill(7, 300)
+    account = next(iter(world.shard.accounts))
+    assert world.get("/orders", account).status_code == 200
+    command = RevokeToken(account=account, issued_until=NOW_S)
+    revoke_now(world, command)
+
+    until = time.monotonic() + 1
+    while (reply := world.get("/orders", account)).status_code == 200 and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert (reply.status_code, reply.json["code"]) == (401, 2002)
+
+
+def revoke_now(world: World, command: RevokeToken) -> None:
+    seq = world.model.position.seq + 1
+    entries = [
+        Entry(command, world.shard.apply(command, seq, NOW_S * 1_000_000_000)),
+        Entry(DefineAccount("x", 2), [(11, 22)]),
+    ]
+    frame = Frame(seq, NOW_S * 1_000_000_000, 1, entries, encode_payload(entries))
+    world.model.write([frame], b"")
+    assert world.model.position.seq == last_seq(frame)

@@ -1,0 +1,359 @@
+"""The read model: what is asked later is what was so, whatever happened to the process in between."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from random import Random
+
+import apsw
+import pytest
+
+from tests.adapters.journalled import Recording, last_seq
+from tradsys import metrics
+from tradsys.adapters.history import sql
+from tradsys.adapters.history.migrations import SCHEMA_VERSION
+from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelError
+from tradsys.adapters.history.reader import ReadModelReader
+from tradsys.adapters.history.sqlite import (
+    PragmaNotInForce,
+    Pragmas,
+    SchemaTooNew,
+    SqliteTooOld,
+    check_version,
+)
+from tradsys.codec.json_v1 import encode, reply_of_order
+from tradsys.core.messages import CancelOrder
+from tradsys.venue.past import NEWEST, OPEN, HistoryNotReady
+from tradsys.venue.ports import Entry, Frame
+
+PRAGMAS = Pragmas()
+TABLES = ("position", "instruments", "revocations", "orders", "trades", "fills")
+
+
+def open_model(directory: Path) -> ReadModel:
+    return ReadModel(directory / "readmodel.db", PRAGMAS, [0] * metrics.WORDS_USED)
+
+
+def chain_at(seq: int) -> bytes:
+    return seq.to_bytes(16, "big")
+
+
+def write(model: ReadModel, frames: list[Frame]) -> None:
+    if frames:
+        model.write(frames, chain_at(last_seq(frames[-1])))
+
+
+def rows(model: ReadModel) -> dict[str, list[tuple]]:
+    return {table: model.db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
+
+
+def text_of(order, fills: int | None = None) -> bytes:
+    """The order's JSON, with its latest fills only."""
+    reply = reply_of_order(order, "a")
+    if fills is not None:
+        reply.fills = reply.fills[len(reply.fills) - fills :]
+    return encode(reply)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_order_reads_like_the_one_in_the_engines_memory(tmp_path, seed):
+    recording = Recording(seed)
+    model = open_model(tmp_path)
+    reader = ReadModelReader(model.path, PRAGMAS)
+    compared = 0
+
+    for _ in range(60):
+        write(model, recording.record(25))
+        with reader.view() as view:
+            for bucket in recording.shard.orders.buckets:
+                for order in bucket.values():
+                    past = view.order(order.account.name, order.id)
+                    assert past is not None and past.refusal == 0
+                    kept = len(order.fills or ())
+                    assert text_of(past.order, kept) == text_of(order)
+                    compared += 1
+
+    assert compared > 500
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_do_not_depend_on_transactions_or_on_where_the_process_was_restarted(tmp_path, seed):
+    frames = Recording(seed).record(1_500)
+    (tmp_path / "once").mkdir()
+    once = open_model(tmp_path / "once")
+    write(once, frames)
+    random = Random(seed)
+
+    model = open_model(tmp_path)
+    start = 0
+    while start < len(frames):
+        end = start + random.randint(1, 12)
+        write(model, frames[start:end])
+        start = end
+        if random.random() < 0.3:
+            model.close()
+            model = open_model(tmp_path)
+
+    assert model.position == Position(last_seq(frames[-1]), chain_at(last_seq(frames[-1])))
+    assert rows(model) == rows(once)
+
+
+def test_a_failed_transaction_leaves_rows_and_position_as_they_were(tmp_path):
+    frames = Recording(1).record(400)
+    model = open_model(tmp_path)
+    write(model, frames[:10])
+    before, position = rows(model), model.position
+    next_seq = position.seq + 1
+    unknown = Frame(next_seq, 1, 1, [Entry(CancelOrder("a", 99_999), [(5, 99_999, 4, 1, 1)])])
+
+    with pytest.raises(ReadModelError, match=f"no row of order 99999; the tables end with {position.seq}"):
+        model.write([unknown], b"")
+
+    assert (rows(model), model.position) == (before, position)
+    write(model, frames[10:])
+    assert model.position.seq == last_seq(frames[-1])
+
+
+def test_frames_must_follow_the_position(tmp_path):
+    frames = Recording(1).record(100)
+    model = open_model(tmp_path)
+
+    with pytest.raises(AssertionError, match="frames must follow"):
+        write(model, frames[1:])
+
+    assert model.position == NOTHING
+
+
+def test_a_gap_is_bridged_from_the_shard_and_what_closed_unseen_is_gone(tmp_path):
+    recording = Recording(3)
+    model = open_model(tmp_path)
+    write(model, recording.record(400))
+    seen = {row[0] for row in model.db.execute("SELECT id FROM orders WHERE status NOT IN (1, 2)")}
+    recording.record(400)
+    shard = recording.shard
+    here = Position(recording.flow.seq, chain_at(recording.flow.seq))
+
+    model.bridge(shard, here)
+    write(model, recording.record(400))
+
+    assert model.position.seq == recording.flow.seq
+    listed = {row[0] for row in model.db.execute("SELECT id FROM orders WHERE status IN (1, 2)")}
+    assert listed == {order_id for account in shard.accounts.values() for order_id in account.open}
+    assert seen <= {row[0] for row in model.db.execute("SELECT id FROM orders")}
+    reader = ReadModelReader(model.path, PRAGMAS)
+    with reader.view() as view:
+        for account in shard.accounts.values():
+            for order in account.open.values():
+                past = view.order(account.name, order.id)
+                assert past is not None
+                kept = min(len(order.fills or ()), len(past.order.fills or ()))
+                assert text_of(past.order, kept) == text_of(order, kept)
+
+
+def test_pages_hold_all_own_orders_newest_first_each_once(tmp_path):
+    recording = Recording(2)
+    model = open_model(tmp_path)
+    write(model, recording.record(1_500))
+    reader = ReadModelReader(model.path, PRAGMAS)
+
+    with reader.view() as view:
+        for account in recording.shard.accounts:
+            for status in (0, OPEN, 3, 4):
+                for symbol in ("", "BTC-USD"):
+                    before: int | None = NEWEST
+                    found = []
+                    while before is not None:
+                        page = view.orders(account, symbol=symbol, status=status, before=before, limit=7)
+                        found += [past.order.id for past in page.items]
+                        before = page.before
+                    assert found == wanted_orders(model, account, symbol, status)
+
+
+def wanted_orders(model: ReadModel, account: str, symbol: str, status: int) -> list[int]:
+    everything = model.db.execute(
+        "SELECT id, account, symbol, status FROM orders ORDER BY id DESC"
+    ).fetchall()
+    return [
+        order_id
+        for order_id, owner, its_symbol, its_status in everything
+        if owner == account
+        and symbol in ("", its_symbol)
+        and (status == 0 or its_status == status or (status == OPEN and its_status < 3))
+    ]
+
+
+def test_pages_of_fills_and_trades_hold_each_once(tmp_path):
+    recording = Recording(2)
+    model = open_model(tmp_path)
+    write(model, recording.record(1_500))
+    reader = ReadModelReader(model.path, PRAGMAS)
+    account = next(iter(recording.shard.accounts))
+
+    with reader.view() as view:
+        fills, before = [], (NEWEST, 0)
+        while before is not None:
+            page = view.fills(account, before=before, limit=5)
+            fills += [(fill.trade[1], fill.order_id) for fill in page.items]
+            before = page.before
+        trades, before = [], NEWEST
+        while before is not None:
+            page = view.trades("BTC-USD", before=before, limit=5)
+            trades += [trade.trade_id for trade in page.items]
+            before = page.before
+
+    everything = rows(model)
+    assert fills == sorted(
+        ((row[1], row[0]) for row in everything["fills"] if row[2] == account), reverse=True
+    )
+    assert trades == sorted((row[0] for row in everything["trades"] if row[1] == "BTC-USD"), reverse=True)
+    assert fills and trades
+
+
+def test_a_list_looks_at_a_bounded_number_of_rows_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("tradsys.adapters.history.reader.SCAN_ROWS_MAX", 10)
+    recording = Recording(2)
+    model = open_model(tmp_path)
+    write(model, recording.record(1_500))
+    reader = ReadModelReader(model.path, PRAGMAS)
+    account = next(iter(recording.shard.accounts))
+
+    with reader.view() as view:
+        found, pages, before = [], 0, NEWEST
+        while before is not None:
+            page = view.orders(account, status=4, before=before, limit=100)
+            found += [past.order.id for past in page.items]
+            before = page.before
+            pages += 1
+
+    assert found == wanted_orders(model, account, "", 4)
+    assert pages > len(found) // 100 + 1
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in vars(sql) if name.startswith(("FIND", "LIST", "LAST", "ORDER_"))]
+)
+def test_no_question_reads_a_whole_table(tmp_path, name):
+    model = open_model(tmp_path)
+    statement = getattr(sql, name)
+    values = dict.fromkeys(range(1, 7), 1)
+    count = max([int(n) for n in re.findall(r"\?(\d)", statement)], default=statement.count("?"))
+
+    plan = model.db.execute(
+        "EXPLAIN QUERY PLAN " + statement, [values[i + 1] for i in range(count)]
+    ).fetchall()
+
+    whole = [row[3] for row in plan if row[3].startswith("SCAN") and "subquery" not in row[3]]
+    assert [step for step in whole if step not in ("SCAN (subquery-1)",)] == []
+    assert not [row[3] for row in plan if "TEMP B-TREE" in row[3]] or name == "ORDER_FILLS"
+
+
+def test_a_reader_waits_for_the_first_file_and_follows_to_a_new_one(tmp_path):
+    reader = ReadModelReader(tmp_path / "readmodel.db", PRAGMAS)
+    with pytest.raises(HistoryNotReady), reader.view():
+        pass
+    frames = Recording(1).record(200)
+    model = open_model(tmp_path)
+    write(model, frames[:10])
+    with reader.view() as view:
+        assert view.seq == last_seq(frames[9])
+    model.close()
+    for path in tmp_path.glob("readmodel.db*"):
+        path.rename(path.with_name("aside-" + path.name))
+
+    write(open_model(tmp_path), frames[:5])
+
+    with reader.view() as view:
+        assert view.seq == last_seq(frames[4])
+
+
+def test_a_view_does_not_change_while_it_is_read(tmp_path):
+    frames = Recording(1).record(200)
+    model = open_model(tmp_path)
+    write(model, frames[:10])
+    reader = ReadModelReader(model.path, PRAGMAS)
+
+    with reader.view() as view:
+        write(model, frames[10:])
+        assert view.seq == last_seq(frames[9])
+        assert all(past.order.updated_seq <= view.seq for past in view.orders("limits0", limit=100).items)
+
+
+def test_costs_beyond_63_bits_come_back_exactly(tmp_path):
+    frames = Recording(4).record(600)
+    model = open_model(tmp_path)
+    write(model, frames[:-1])
+    row = model._row(model.db.execute("SELECT id FROM orders WHERE status = 2").fetchone()[0])
+    row.cost = 3 * 10**30
+    write(model, frames[-1:])
+
+    reader = ReadModelReader(model.path, PRAGMAS)
+
+    with reader.view() as view:
+        found = view.order(row.account, row.id)
+    assert found is not None and found.order.cost == 3 * 10**30
+
+
+# --- SQLite -----------------------------------------------------------------------------------------
+
+
+def test_the_plans_pragmas_are_in_force_on_the_writing_connection(tmp_path):
+    model = open_model(tmp_path)
+
+    assert model.pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 1,
+        "cache_size": 10_000,
+        "temp_store": 2,
+        "mmap_size": 268_435_456,
+        "journal_size_limit": 64 << 20,
+    }
+
+
+def test_a_pragma_that_sqlite_does_not_take_stops_the_start(tmp_path):
+    with pytest.raises(PragmaNotInForce, match="PRAGMA mmap_size is"):
+        ReadModel(tmp_path / "x.db", Pragmas(mmap_size=1 << 60), [0] * metrics.WORDS_USED)
+
+
+def test_a_reading_connection_can_not_write(tmp_path):
+    write(open_model(tmp_path), Recording(1).record(20))
+    reader = ReadModelReader(tmp_path / "readmodel.db", PRAGMAS)
+
+    with reader.view() as view, pytest.raises(apsw.ReadOnlyError):
+        view._db.execute("DELETE FROM orders")
+
+
+@pytest.mark.parametrize("version", ["3.51.2", "3.50.9", "2.8.17"])
+def test_an_sqlite_that_can_corrupt_shared_files_is_refused(version):
+    with pytest.raises(SqliteTooOld, match=f"SQLite {re.escape(version)} can corrupt .* 3.51.3 or newer"):
+        check_version(version)
+
+
+@pytest.mark.parametrize("version", ["3.51.3", "3.53.0", "4.0"])
+def test_an_sqlite_from_the_floor_on_is_taken(version):
+    check_version(version)
+
+
+def test_a_file_of_a_later_release_is_not_touched(tmp_path):
+    model = open_model(tmp_path)
+    model.db.pragma("user_version", SCHEMA_VERSION + 1)
+    model.close()
+
+    with pytest.raises(SchemaTooNew, match=f"has schema {SCHEMA_VERSION + 1}, this release knows"):
+        open_model(tmp_path)
+
+
+def test_statements_are_prepared_once_for_a_transaction_not_for_each_row(tmp_path):
+    recording = Recording(5, batch_max=100)
+    model = open_model(tmp_path)
+    write(model, recording.record(1_000))
+    hits_before, misses_before = model.statement_counts()
+
+    write(model, recording.record(1_000))
+
+    hits, misses = model.statement_counts()
+    written = [
+        name for name in vars(sql) if name.startswith(("INSERT", "UPDATE", "PUT_POS", "PUT_REV", "GET"))
+    ]
+    assert misses - misses_before <= len(written) + 4
+    assert hits - hits_before > 1_000
