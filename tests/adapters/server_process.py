@@ -72,10 +72,13 @@ def serving(
     ports: list[int] | None = None,
     spin: bool = False,
     idle_wait_ms: int = 10,
+    profile: str = "hft",
     **limits: int,
 ) -> Iterator[Served]:
     ports = ports or free_ports(listeners)
-    wanted = json.dumps({"ports": ports, "spin": spin, "idle_wait_ms": idle_wait_ms, "limits": limits})
+    wanted = json.dumps(
+        {"profile": profile, "ports": ports, "spin": spin, "idle_wait_ms": idle_wait_ms, "limits": limits}
+    )
     process = subprocess.Popen(
         [sys.executable, __file__, wanted], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -94,19 +97,24 @@ def serving(
 # --- inside the process -----------------------------------------------------------------------------
 
 
+_ROUTES = (
+    "get", "hidden", "port", "handled", "turns", "connections", "slow", "big", "close", "status", "stop"
+)  # fmt: skip
+
+
 class Application:
     """Falcon, so that the tests meet what the engine meets, and a record of what was handled."""
 
-    def __init__(self) -> None:
+    def __init__(self, close_after_answer: Any) -> None:
+        self.close_after_answer = close_after_answer
         self.handled: list[str] = []
         self.turns = 0
         self.app = falcon.App()
         self.app.req_options.strip_url_path_trailing_slash = False
         self.app.add_middleware(self)
-        for path in ("/get", "/hidden", "/port", "/handled", "/turns", "/slow", "/big", "/close", "/status"):
-            self.app.add_route(path, self, suffix=path[1:])
+        for name in _ROUTES:
+            self.app.add_route(f"/{name}", self, suffix=name)
         self.app.add_route("/post", self)
-        self.app.add_route("/stop", self, suffix="stop")
 
     def turn(self) -> None:
         if not self.turns:
@@ -133,7 +141,10 @@ class Application:
         resp.media, self.handled = self.handled[:-1], []
 
     def on_get_turns(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.media = {"turns": self.turns, "connections": self.server.connections()}
+        resp.media = {"turns": self.turns}
+
+    def on_get_connections(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.media = self.server.connections()
 
     def on_get_slow(self, req: falcon.Request, resp: falcon.Response) -> None:
         time.sleep(req.get_param_as_float("s", required=True))
@@ -143,10 +154,8 @@ class Application:
         resp.data = b"x" * req.get_param_as_int("bytes", required=True)
 
     def on_get_close(self, req: falcon.Request, resp: falcon.Response) -> None:
-        from tradsys.adapters.http.server import close_after_answer
-
         resp.data = b"x" * req.get_param_as_int("bytes", required=True)
-        close_after_answer(req.env, resp.set_header)
+        self.close_after_answer(req.env, resp.set_header)
 
     def on_get_status(self, req: falcon.Request, resp: falcon.Response) -> None:
         with open("/proc/self/status") as status:
@@ -163,10 +172,10 @@ class Application:
         return self.app(environ, start_response)
 
 
-def main(wanted: dict[str, Any]) -> None:
-    from tradsys.adapters.http.server import Limits, Server
+def serve_engine_profile(wanted: dict[str, Any]) -> None:
+    from tradsys.adapters.http.server import Limits, Server, close_after_answer
 
-    application = Application()
+    application = Application(close_after_answer)
     application.server = server = Server(
         application.wsgi,
         [(HOST, port) for port in wanted["ports"]],
@@ -180,5 +189,16 @@ def main(wanted: dict[str, Any]) -> None:
     print("ended", flush=True)
 
 
+def serve_baseline_profile(wanted: dict[str, Any]) -> None:
+    from tradsys.adapters.http import baseline
+
+    def start() -> baseline.Started:
+        application = Application(baseline.close_after_answer)
+        return baseline.Started(application.wsgi, application.turn, lambda: print("ended", flush=True))
+
+    baseline.serve(start, [(HOST, port) for port in wanted["ports"]], body_bytes_max=1 << 20)
+
+
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    wanted = json.loads(sys.argv[1])
+    {"hft": serve_engine_profile, "baseline": serve_baseline_profile}[wanted["profile"]](wanted)

@@ -175,7 +175,7 @@ class Server:
         return self._stopping
 
     def connections(self) -> int:
-        """Open connections on all listeners."""
+        """Open connections on all listeners, but for those whose client has yet to read its answer."""
         return max(0, self._handles.value - self._own_handles)
 
     def _serve(self) -> None:

@@ -1,0 +1,100 @@
+"""Profile `baseline`: the same application under gunicorn with one meinheld worker. For A/B only.
+
+meinheld owns its loop and gives no turn to anybody, so timers run after each request and once a second.
+It also says port 8000 in every environ, whichever listener a request came by; the listeners are told
+apart by asking the socket, which is what this profile pays for having more than one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication
+
+import meinheld.server
+from gunicorn.app.base import BaseApplication
+from msgspec import Struct
+
+KEEP_ALIVE_S = 75
+TICK_S = 1
+"""The finest that meinheld's timers have."""
+
+
+class Started(Struct, frozen=True):
+    """What the worker serves: made in the worker, since a journal must be written by who opened it."""
+
+    app: WSGIApplication
+    each_turn: Callable[[], None]
+    close: Callable[[], None]
+    """Called once, after the last answer."""
+
+
+def serve(start: Callable[[], Started], listeners: Sequence[tuple[str, int]], *, body_bytes_max: int) -> None:
+    """Serve until SIGTERM or SIGINT; ends with SystemExit. A worker that ends otherwise is started again."""
+    _Baseline(start, listeners, body_bytes_max).run()
+
+
+def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
+    """Ask the client to end this connection after the answer; meinheld itself can't be made to."""
+    set_header("Connection", "close")
+
+
+class _Baseline(BaseApplication):  # type: ignore[misc]
+    """gunicorn's configuration, and the way to its worker."""
+
+    def __init__(
+        self, start: Callable[[], Started], listeners: Sequence[tuple[str, int]], body_bytes_max: int
+    ):
+        self._start = start
+        self._started: Started | None = None
+        self._settings = {
+            "bind": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in listeners],
+            "worker_class": "meinheld.gmeinheld.MeinheldWorker",
+            "workers": 1,
+            "keepalive": KEEP_ALIVE_S,
+            "graceful_timeout": 5,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "post_worker_init": lambda worker: meinheld.server.set_max_content_length(body_bytes_max),
+            "worker_exit": lambda arbiter, worker: self._close(),
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> WSGIApplication:
+        self._started = started = self._start()
+        _tick(started.each_turn)
+        return _served(started)
+
+    def _close(self) -> None:
+        if self._started is not None:
+            self._started.close()
+
+
+def _tick(each_turn: Callable[[], None]) -> None:
+    each_turn()
+    meinheld.server.schedule_call(TICK_S, _tick, each_turn)
+
+
+def _served(started: Started) -> WSGIApplication:
+    app, each_turn = started.app, started.each_turn
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        environ["SERVER_PORT"] = _local_port(environ["meinheld.client"].get_fd())
+        body = app(environ, start_response)
+        each_turn()
+        return body
+
+    return answer
+
+
+def _local_port(fd: int) -> str:
+    connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, fileno=fd)
+    try:
+        return str(connection.getsockname()[1])
+    finally:
+        connection.detach()
