@@ -53,7 +53,9 @@ def flow(
     duration: Annotated[
         str, typer.Option("--duration", help="How long: 30s, 5m. [default: 10s without --count]")
     ] = "",
-    connections: Annotated[int, typer.Option("--connections", min=1, max=256)] = 1,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, max=256, help="Orders take them in turn.")
+    ] = 1,
     batch: Annotated[
         int | None,
         typer.Option(
@@ -107,7 +109,7 @@ def flow(
         str, typer.Option("--taker-token", help="With --lobster: of the second account.")
     ] = "",
     admin_token: Annotated[
-        str, typer.Option("--admin-token", envvar="TRADSYS_ADMIN_TOKEN", help="With --lobster.")
+        str, typer.Option("--admin-token", help="With --lobster. [default: minted here]")
     ] = "",
     as_json: session.Json = False,
 ) -> None:

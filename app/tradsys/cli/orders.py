@@ -54,7 +54,12 @@ class Stp(StrEnum):
 
 class OrderStatus(StrEnum):
     OPEN = "open"
-    CLOSED = "closed"
+    NEW = "new"
+    PARTIALLY_FILLED = "partially_filled"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
 
 
 OrderRef = Annotated[

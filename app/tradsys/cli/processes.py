@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import http.client
 import os
+import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from tradsys.cli import session, show
-from tradsys.cli.failures import CONFIGURATION, JOURNAL, LOCKED
-from tradsys.settings import Settings, describe
+from tradsys.cli.failures import CONFIGURATION, JOURNAL, LOCKED, Failure
+from tradsys.cli.serve import PROCESSES, Process
+from tradsys.cli.serve import serve as serve_process
+from tradsys.cli.supervisor import Child, Report, Supervisor, serve_argv
+from tradsys.settings import Seed, Settings, describe
 
 PANEL = "Running a venue"
 FINAL_CODES = frozenset((JOURNAL, LOCKED, CONFIGURATION))
 """A process that ends with one of these would end so again."""
 RUN_TOKEN_TTL_S = 86_400
-
-
-class Process(StrEnum):
-    """The processes of a shard, in the order in which they are stopped."""
-
-    ENGINE = "engine"
-    HISTORY = "history"
-    QUERY = "query"
 
 
 def register(app: typer.Typer) -> None:
@@ -41,21 +36,13 @@ def run() -> None:
     One Ctrl-C ends it cleanly: nothing that was answered is lost. Prints the addresses, a token for the
     account demo and a first order to send. Settings: `tradsys config`.
     """
-    from tradsys.cli.supervisor import Child, Supervisor, serve_argv
-
     chosen = session.settings()
     greeting = _Greeting(chosen)
-    children = [
-        Child(name=process.value, argv=serve_argv(process.value), final_codes=FINAL_CODES)
-        for process in Process
-    ]
+    children = [Child(name=name, argv=serve_argv(name), final_codes=FINAL_CODES) for name in PROCESSES]
     raise typer.Exit(Supervisor(children, report=_say, meanwhile=greeting.said_when_ready).run())
 
 
-def _say(report: object) -> None:
-    from tradsys.cli.supervisor import Report
-
-    assert isinstance(report, Report)
+def _say(report: Report) -> None:
     text = f"{report.child} {report.what} (pid {report.pid})"
     if report.code is not None:
         text += f", exit code {report.code}" if report.code >= 0 else f", by signal {-report.code}"
@@ -75,7 +62,7 @@ class _Greeting:
             return False
         settings = self._settings
         url = session.public_url("")
-        show.out.print(f"\n[bold]tradsys is ready[/bold]   data: {os.path.abspath(settings.data_dir)}\n")
+        typer.echo(f"\ntradsys is ready; its data is in {os.path.abspath(settings.data_dir)}\n")
         show.facts(
             {
                 "REST": f"{url}/api/v1",
@@ -85,13 +72,17 @@ class _Greeting:
                 "metrics": f"http://{settings.host}:{settings.history_port}/metrics",
             }
         )
-        if session.key_path(settings).exists():
-            self._say_first_order(url)
-        show.out.file.flush()
+        try:
+            bearer = session.mint_token(session.DEMO, "trade read", RUN_TOKEN_TTL_S)
+        except Failure:
+            pass  # Tokens come from another issuer.
+        else:
+            self._say_first_order(url, bearer)
+        typer.echo("\nCtrl-C ends the venue.\n")
+        sys.stdout.flush()
         return True
 
-    def _say_first_order(self, url: str) -> None:
-        bearer = session.mint_token(session.DEMO, "trade read", RUN_TOKEN_TTL_S)
+    def _say_first_order(self, url: str, bearer: str) -> None:
         # Plain writes: a terminal's line breaks inside a command would spoil it for copying.
         typer.echo(f"\nA token for the account {session.DEMO}, valid for a day:\n\nTOKEN={bearer}\n")
         typer.echo("A first order rests, and the next one trades with it:\n")
@@ -103,7 +94,7 @@ class _Greeting:
                 f'curl -s {url}/api/v1/orders -H "Authorization: Bearer $TOKEN" '
                 f"-H 'Content-Type: application/json' -d '{order}'"
             )
-        typer.echo("\nThen: tradsys book BTC-USD, tradsys account. Ctrl-C ends the venue.\n")
+        typer.echo("\nThen look: tradsys book BTC-USD, tradsys account")
 
 
 def _is_ready(settings: Settings) -> bool:
@@ -119,17 +110,7 @@ def _is_ready(settings: Settings) -> bool:
 
 def serve(name: Annotated[Process, typer.Argument(help="Which process of the venue.")]) -> None:
     """Run one process of a venue in the foreground: what a container does."""
-    # Each process imports only what it needs: the engine's memory is locked to one core's caches.
-    from tradsys import compose
-
-    chosen = session.settings()
-    if name is Process.ENGINE:
-        code = compose.serve_engine(chosen)
-    elif name is Process.HISTORY:
-        code = compose.serve_history(chosen)
-    else:
-        code = compose.serve_query(chosen)
-    raise typer.Exit(code)
+    raise typer.Exit(serve_process(name.value))
 
 
 def config(as_json: session.Json = False) -> None:
@@ -156,8 +137,6 @@ def config(as_json: session.Json = False) -> None:
 
 
 def _brief(value: object) -> object:
-    from tradsys.settings import Seed
-
     if isinstance(value, Seed):
         return f"{_names([s.symbol for s in value.symbols])}; {_names([a.account for a in value.accounts])}"
     return value

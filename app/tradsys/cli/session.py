@@ -26,6 +26,8 @@ KEY_FILE = "hs256.key"
 DEMO = "demo"
 SHORT_TTL_S = 600
 """Life of a token that a command mints for itself."""
+SNAPSHOT_TIMEOUT_S = 180.0
+"""A snapshot of a million orders takes a few seconds, and as many again to be verified."""
 
 Url = Annotated[
     str,
@@ -41,6 +43,13 @@ AdminUrl = Annotated[
         "--admin-url",
         envvar="TRADSYS_ADMIN_URL",
         help="Admin address of the venue. [default: loopback, the admin port of the settings]",
+    ),
+]
+HistoryUrl = Annotated[
+    str,
+    typer.Option(
+        "--history-url",
+        help="Ops address of history. [default: loopback, the history port of the settings]",
     ),
 ]
 Token = Annotated[
@@ -64,6 +73,7 @@ class Access(Enum):
     OPEN = "nothing"
     ACCOUNT = "a token of an account"
     ADMIN = "a token with the scope admin, and the admin listener"
+    HISTORY = "history's ops port, from the same machine"
 
 
 def asks(access: Access, shown: Callable[[Any], None]) -> Callable[[Callable[..., Any]], Callable[..., None]]:
@@ -72,8 +82,9 @@ def asks(access: Access, shown: Callable[[Any], None]) -> Callable[[Callable[...
     The command has the function's own parameters, and --json and those that say where the venue is and who
     asks. The answer is printed as JSON, or by `shown` for a person.
     """
-    options: dict[str, Any] = {"url": AdminUrl if access is Access.ADMIN else Url}
-    if access is not Access.OPEN:
+    where = {Access.ADMIN: AdminUrl, Access.HISTORY: HistoryUrl}.get(access, Url)
+    options: dict[str, Any] = {"url": where}
+    if access in (Access.ACCOUNT, Access.ADMIN):
         options |= {"token": Token, "account": Account}
     options["as_json"] = Json
     defaults = {"url": "", "token": "", "account": DEMO, "as_json": False}
@@ -84,8 +95,10 @@ def asks(access: Access, shown: Callable[[Any], None]) -> Callable[[Callable[...
                 client = RestClient(public_url(url))
             elif access is Access.ACCOUNT:
                 client = connect(url, token, account)
-            else:
+            elif access is Access.ADMIN:
                 client = connect_admin(url, token, account)
+            else:
+                client = RestClient(history_url(url), prefix="", timeout_s=SNAPSHOT_TIMEOUT_S)
             answer = ask(client, **given)
             if as_json:
                 show.json(answer)
@@ -118,6 +131,10 @@ def public_url(url: str) -> str:
 
 def admin_url(url: str) -> str:
     return url or f"http://{_reachable(settings().host)}:{settings().admin_port}"
+
+
+def history_url(url: str) -> str:
+    return url or f"http://{_reachable(settings().host)}:{settings().history_port}"
 
 
 def _reachable(host: str) -> str:
@@ -177,3 +194,8 @@ def seconds_of(text: str) -> int:
     if not match or not int(match[1]):
         raise Failure(f"{text!r} is no duration", "write 90s, 15m, 1h or 7d", USAGE)
     return int(match[1]) * _UNITS_S[match[2] or "s"]
+
+
+def settings_of_a_new_venue() -> Settings:
+    """What a venue begins with that nobody has configured."""
+    return load({})

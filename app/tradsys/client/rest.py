@@ -55,10 +55,14 @@ class Answer(Struct, frozen=True):
 
 
 class RestClient:
-    """One connection to one listener of a venue; not for use by several threads at once."""
+    """One connection to one listener of a venue; not for use by several threads at once.
 
-    def __init__(self, url: str, token: str = "", timeout_s: float = 10.0) -> None:
+    `prefix` stands before every path; ops ports have none.
+    """
+
+    def __init__(self, url: str, token: str = "", timeout_s: float = 10.0, prefix: str = API) -> None:
         self.url = url.rstrip("/")
+        self._prefix = prefix
         self._timeout_s = timeout_s
         self._connection = Connection(self.url, timeout_s)
         self._token = token
@@ -101,12 +105,12 @@ class RestClient:
         query: Mapping[str, Any] | None = None,
         repeatable: bool = False,
     ) -> Answer:
-        """One call of `/api/v1` + path; query values that are None or "" are left out.
+        """One call of prefix + path; query values that are None or "" are left out.
 
         `repeatable` tells that a repeat gets the first answer or has the same effect; reads always are.
         Raises Refused and Unreachable.
         """
-        target = API + path
+        target = self._prefix + path
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         if given:
             target += "?" + urlencode(given)

@@ -1,0 +1,41 @@
+"""Run one process of a venue: what `tradsys serve NAME` does, and what a supervisor starts again.
+
+Nothing here imports the rest of the command line: its tables and option parsers take as long to import
+as a small journal to replay, and would stay in the engine's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+
+from tradsys.settings import EXIT_CONFIGURATION, SettingsError, load
+
+
+class Process(StrEnum):
+    """The processes of a venue, in the order in which they are stopped."""
+
+    ENGINE = "engine"
+    HISTORY = "history"
+    QUERY = "query"
+
+
+PROCESSES = tuple(process.value for process in Process)
+
+
+def serve(name: str) -> int:
+    """Run until told to stop; returns the exit code (see failures.py)."""
+    try:
+        settings = load(os.environ)
+    except SettingsError as fault:
+        print(f"tradsys: {fault}", file=sys.stderr, flush=True)
+        return EXIT_CONFIGURATION
+    from tradsys import compose
+
+    if name == Process.ENGINE:
+        return compose.serve_engine(settings)
+    if name == Process.HISTORY:
+        return compose.serve_history(settings)
+    assert name == Process.QUERY
+    return compose.serve_query(settings)
