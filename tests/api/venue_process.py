@@ -156,11 +156,11 @@ class RunningVenue:
             try:
                 connection.request(method, path, body, dict(headers or {}))
                 answer = connection.getresponse()
-                reply = Reply(
-                    answer.status,
-                    {name.lower(): value for name, value in answer.getheaders()},
-                    answer.read(),
-                )
+                sent: dict[str, str] = {}
+                for name, value in answer.getheaders():
+                    name = name.lower()
+                    sent[name] = f"{sent[name]}, {value}" if name in sent else value
+                reply = Reply(answer.status, sent, answer.read())
             except (ConnectionError, http.client.RemoteDisconnected):
                 # The venue closes after some refusals; then the kept connection is found closed.
                 connection.close()

@@ -57,12 +57,12 @@ def text_of(amount: int) -> str:
     return f"{whole}.{fraction:08d}".rstrip("0")
 
 
-def average_text(cost: int, qty: int, tick_size: int) -> str:
-    """cost / qty ticks as a price, rounded half to even at 8 digits. cost is Σ price × quantity."""
+def average_of(cost: int, qty: int, tick_size: int) -> int:
+    """cost / qty ticks as a price in 1e-8, rounded half to even. cost is Σ price × quantity."""
     amount, rest = divmod(cost * tick_size, qty)
     if 2 * rest > qty or (2 * rest == qty and amount % 2):
         amount += 1
-    return text_of(amount)
+    return amount
 
 
 class Grid:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_text, grid_of, text_of
+from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
 from tradsys.core.order import Order
@@ -291,6 +291,44 @@ class Applied(Protocol):
     def instrument(self) -> m.Instrument | None: ...
 
 
+class OrderState(msgspec.Struct, frozen=True, gc=False):
+    """An order as a command left it. The order itself goes on changing, and memory may use it again."""
+
+    id: int
+    command: m.PlaceOrder
+    instrument: m.Instrument
+    price: int
+    qty: int
+    open_qty: int
+    cost: int
+    status: int
+    closed_reason: int
+    created_ns: int
+    updated_ns: int
+    updated_seq: int
+    version: int
+    fills: list[Any]
+
+
+def state_of(order: Order) -> OrderState:
+    return OrderState(
+        order.id,
+        order.command,
+        order.instrument,
+        order.price,
+        order.qty,
+        order.open_qty,
+        order.cost,
+        order.status,
+        order.closed_reason,
+        order.created_ns,
+        order.updated_ns,
+        order.updated_seq,
+        order.version,
+        [*order.fills] if order.fills else [],
+    )
+
+
 # --- replies ----------------------------------------------------------------------------------------
 
 
@@ -364,8 +402,8 @@ def rejected_reply_of(record: Applied, shard: str) -> OrderReply:
     return reply
 
 
-def reply_of_order(order: Order, shard: str) -> OrderReply:
-    """An order in memory, as it is now."""
+def reply_of_order(order: Order | OrderState, shard: str) -> OrderReply:
+    """An order in memory as it is now, or as it was."""
     grid = grid_of(order.instrument)
     command: m.PlaceOrder = order.command
     price = order.price if command.price else 0
@@ -378,7 +416,7 @@ def reply_of_order(order: Order, shard: str) -> OrderReply:
 
 def _average(grid: Grid, cost: int, filled: int) -> str:
     ticks, rest = divmod(cost, filled)
-    return average_text(cost, filled, grid.instrument.tick_size) if rest else grid.price_text(ticks)
+    return text_of(average_of(cost, filled, grid.instrument.tick_size)) if rest else grid.price_text(ticks)
 
 
 def _order_reply(

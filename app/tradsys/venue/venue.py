@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tradsys.codec.errors import FORBIDDEN, KEY_REUSED, STALE, UNKNOWN_SYMBOL, Problem
+from tradsys.codec.json_v1 import OrderState, state_of
 from tradsys.core.messages import (
     CancelOrder,
     CancelOrders,
@@ -33,6 +34,7 @@ from tradsys.venue.ports import Clock, Entry, Journal
 
 BATCH_MAX = 1_000
 _OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
+_OF_ORDERS = (CancelOrder, ReplaceOrder)
 
 
 def _account_of(command: Any) -> str:
@@ -50,6 +52,8 @@ class Done(Struct, frozen=True, gc=False):
     instrument: Instrument | None
     replayed: bool = False
     """The outcome of an earlier, equal command with the same key."""
+    order: OrderState | None = None
+    """Of a replace or cancel: the account's order as the command left it, if there is one."""
 
 
 Outcome = Done | Problem
@@ -83,7 +87,7 @@ class Venue:
             entries.append(Entry(expire, shard.apply(expire, seq, now)))
             seq += 1
         for command in commands:
-            instrument = None
+            instrument = order = None
             if command.__class__ is PlaceOrder:
                 outcome = self._judge(command, now)
                 if outcome is not None:
@@ -93,9 +97,15 @@ class Venue:
             elif command.__class__ in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
                 outcomes.append(Problem(FORBIDDEN, "the token's account does not exist here"))
                 continue
+            elif isinstance(command, _OF_ORDERS):
+                order = shard.order(command.order_id)
+                if order is not None and order.account.name != command.account:
+                    order = None
             events = shard.apply(command, seq, now)
             entries.append(Entry(command, events))
-            outcomes.append(Done(command, seq, now, events, instrument))
+            # Read here: later commands change the order, and it may have left memory with this one.
+            state = state_of(order) if order is not None else None
+            outcomes.append(Done(command, seq, now, events, instrument, False, state))
             seq += 1
         if entries:
             self.journal.append(first, now, entries)

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse, answer_problem
 from tradsys.codec import binary_v1
-from tradsys.codec.decimals import Grid, grid_of, text_of
+from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import (
     NewOrders,
@@ -135,12 +135,10 @@ class Desk:
         if isinstance(command, m.PlaceOrder):
             return reply_of(done, self.shard_name)
         if done.events and done.events[0][0] == m.REFUSED_EVENT:
-            order_id = getattr(command, "order_id", 0)
-            order = self.venue.shard.order(order_id)
-            return explain(done.events[0], command, grid_of(order.instrument) if order is not None else None)
-        order = self.venue.shard.order(command.order_id)  # type: ignore[union-attr]
-        assert order is not None, "a changed order is in memory"
-        return reply_of_order(order, self.shard_name)
+            grid = grid_of(done.order.instrument) if done.order is not None else None
+            return explain(done.events[0], command, grid)
+        assert done.order is not None, "only an order that was there is changed"
+        return reply_of_order(done.order, self.shard_name)
 
     def result(self, outcome: Outcome) -> Result:
         reply = (
@@ -325,7 +323,7 @@ class BatchResource:
             if len(items) > BATCH_MAX:
                 raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
             resp.content_type = binary_v1.MEDIA_TYPE
-            resp.data = binary_results(self.desk.process_some(items), venue)
+            resp.data = binary_results(self.desk.process_some(items))
         else:
             raw = decode(self._orders, body).orders
             items = [self._item(bytes(one), req, now) for one in raw]
@@ -385,7 +383,7 @@ class TestResource:
         resp.data = encode(TestResult(True, text_of(notional)))
 
 
-def binary_results(outcomes: Sequence[Outcome], venue: Venue) -> bytes:
+def binary_results(outcomes: Sequence[Outcome]) -> bytes:
     """A result record for each outcome; see codec/README.md."""
     out = bytearray(binary_v1.RESULT.size * len(outcomes))
     pack = binary_v1.RESULT.pack_into
@@ -394,16 +392,20 @@ def binary_results(outcomes: Sequence[Outcome], venue: Venue) -> bytes:
         if isinstance(outcome, Problem):
             pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
             continue
-        code, status, fills, order_id, filled, remaining, average = _facts(outcome, venue)
+        code, status, fills, order_id, filled, remaining, average = _facts(outcome)
         flags = binary_v1.REPLAYED if outcome.replayed else 0
         pack(
-            out, offset, code, status, flags, fills, outcome.seq, order_id, filled, remaining, average,
-            outcome.time_ns,
+            out, offset, code, status, flags, fills, outcome.seq, order_id, _fitting(filled),
+            _fitting(remaining), _fitting(average), outcome.time_ns,
         )  # fmt: skip
     return bytes(out)
 
 
-def _facts(done: Done, venue: Venue) -> tuple[int, int, int, int, int, int, int]:
+def _fitting(amount: int) -> int:
+    return amount if amount <= binary_v1.INT64_MAX else binary_v1.INT64_MAX
+
+
+def _facts(done: Done) -> tuple[int, int, int, int, int, int, int]:
     """(code, status, fills, order id, filled, remaining, average price) of a command; the last three ×1e8."""
     command, events, seq = done.command, done.events, done.seq
     if events and events[0][0] == m.REFUSED_EVENT:
@@ -422,12 +424,11 @@ def _facts(done: Done, venue: Venue) -> tuple[int, int, int, int, int, int, int]
                 status = event[2]
         order_id, qty = seq, command.qty
     else:
-        order_id = getattr(command, "order_id", 0)
-        order = venue.shard.order(order_id)
-        assert order is not None, "a changed order is in memory"
+        order = done.order
+        assert order is not None, "only an order that was there is changed"
         instrument, qty, open_qty, cost = order.instrument, order.qty, order.open_qty, order.cost
-        fills, status = len(order.fills or ()), order.status
+        order_id, fills, status = order.id, len(order.fills), order.status
     filled = qty - open_qty
-    average = cost * instrument.tick_size // filled if filled else 0
+    average = average_of(cost, filled, instrument.tick_size) if filled else 0
     lot = instrument.lot_size
     return 0, status, fills, order_id, filled * lot, open_qty * lot, average
