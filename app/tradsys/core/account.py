@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tradsys.core.messages import CASH, Limits
+from tradsys.core.messages import Limits
 from tradsys.core.order import Order
 
 
@@ -42,10 +42,6 @@ class Account:
         self.holdings: dict[str, Holding] = {}
         self.open: dict[int, Order] = {}
         """Open orders by id, ascending."""
-
-    @property
-    def is_cash(self) -> bool:
-        return self.mode == CASH
 
     def balance(self, asset: str) -> Balance:
         balance = self.balances.get(asset)
