@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +38,8 @@ FORMAT = 1
 CHUNK_MAX = 1_000
 
 RESTING, WAITING, CLOSED = 0, 1, 2
+
+_id_of = attrgetter("id")
 
 
 class Header(msgspec.Struct, array_like=True, tag="shard"):
@@ -222,10 +226,13 @@ def _order_state(order: Order, where: int) -> OrderState:
 
 def _all_records(shard: Shard) -> Iterator[tuple[PlaceOrder, int, int, list[Event], int, int]]:
     keys = shard.keys
-    closed = {key for _, key in keys.closed}
-    still_open = [record for bucket in keys.buckets for key, record in bucket.items() if key not in closed]
-    for record in sorted(still_open, key=lambda record: record.seq):
-        yield (record.command, record.seq, record.time_ns, record.events, record.instrument.version, 0)
+    # A record is open as long as its order is. Merged, not sorted: to sort a million records is one call
+    # of 1.5 s in which no other thread of a follower runs, not even the one that syncs the journal.
+    for order in merge(*(account.open.values() for account in shard.accounts.values()), key=_id_of):
+        if order.command.client_order_id:
+            record = keys.get(order.command.account, order.command.client_order_id)
+            assert record is not None and record.seq == order.id
+            yield (record.command, record.seq, record.time_ns, record.events, record.instrument.version, 0)
     for closed_ns, key in keys.closed:
         account, _, client_order_id = key.partition("/")
         found = keys.get(account, client_order_id)
