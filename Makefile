@@ -116,6 +116,18 @@ test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they a
 	    PYTHONPATH=app $$env/bin/python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider $(core_tests); \
 	done
 
+# The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
+reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100
+reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500
+
+.PHONY: reliability
+reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear and fill the disk, at full counts (≤ 12 minutes).
+	@$(reliability_counts) $(BIN)/pytest -q -n 2 --dist worksteal --timeout 700 --durations 10 tests/reliability
+
+.PHONY: reliability-long
+reliability-long: $(DEV_ENV) tools ## The same with the counts of a long evening (≤ 60 minutes).
+	@$(reliability_long_counts) $(BIN)/pytest -q -n 2 --dist worksteal --timeout 3500 --durations 10 tests/reliability
+
 # --- keep up ------------------------------------------------------------------
 
 .PHONY: format

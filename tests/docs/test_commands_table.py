@@ -38,7 +38,7 @@ def test_the_table_has_exactly_one_row_for_each_command_in_the_same_order():
     assert rows == [f"| `{path}` | {first_sentence(command)} |" for path, command in commands()]
 
 
-@pytest.mark.parametrize(("path", "command"), commands(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("path", "command"), list(commands()), ids=lambda value: str(value))
 def test_each_command_and_each_of_its_parameters_has_help(path, command):
     without = [
         parameter.name

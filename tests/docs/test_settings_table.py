@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tradsys.settings import Described, describe, load, size_text
+from tradsys.settings import Described, Settings, describe, load, size_text
 
-PAGE = Path(__file__).parents[2] / "app" / "SETTINGS.md"
+APP = Path(__file__).parents[2] / "app"
+PAGE = APP / "SETTINGS.md"
 
 
 def row_of(setting: Described) -> str:
@@ -42,3 +44,14 @@ def test_the_seed_shown_on_the_page_is_the_default_one(tmp_path):
 
     assert list(yaml.safe_load(shown)) == ["seed"]
     assert load({}, str(config)).seed == load({}).seed
+
+
+def test_the_page_names_exactly_the_settings_that_nothing_reads_yet():
+    code = "".join(path.read_text() for path in APP.rglob("*.py") if path.name != "settings.py")
+    unread = {
+        name for name in Settings.__struct_fields__ if not re.search(rf"(settings|chosen)\.{name}\b", code)
+    }
+
+    (named,) = re.findall("not read by any process yet: ([^.]*)\\.", PAGE.read_text())
+
+    assert unread == set(re.findall("`(\\w+)`", named))
