@@ -16,9 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448
 from tests.security.forged import eddsa, es256, rs256
 from tradsys.adapters.auth.keys import HmacKey, JwksFile, KeyFileError, create_key
 
-SECOND = 1_000_000_000
-
-
 # --- the shared secret ------------------------------------------------------------------------------
 
 
@@ -270,29 +267,15 @@ def test_a_file_that_is_no_key_set_is_refused(content: bytes, detail: str, path:
 # --- a file that changes ----------------------------------------------------------------------------
 
 
-def test_a_change_is_seen_at_the_next_look_and_looks_are_a_second_apart(path: Path) -> None:
+def test_a_change_is_seen_at_the_next_look(path: Path) -> None:
     write(path, ED)
     keys = JwksFile(path)
-    keys.refresh(10 * SECOND)
     write(path, ED, RSA)
-    seen = []
+    before = sorted(keys.current)
 
-    for now in (10 * SECOND, 11 * SECOND - 1, 11 * SECOND):
-        keys.refresh(now)
-        seen.append(sorted(keys.current))
+    keys.look()
 
-    assert seen == [["ed"], ["ed"], ["ed", "rsa"]]
-
-
-def test_a_look_at_once_does_not_wait(path: Path) -> None:
-    write(path, ED)
-    keys = JwksFile(path)
-    keys.refresh(10 * SECOND)
-    write(path, RSA)
-
-    keys.refresh(10 * SECOND, at_once=True)
-
-    assert sorted(keys.current) == ["rsa"]
+    assert (before, sorted(keys.current)) == (["ed"], ["ed", "rsa"])
 
 
 def test_a_change_that_keeps_size_time_and_inode_is_seen(path: Path) -> None:
@@ -303,7 +286,7 @@ def test_a_change_that_keeps_size_time_and_inode_is_seen(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     first = keys.current
 
-    keys.refresh(SECOND)
+    keys.look()
 
     after = path.stat()
     assert (after.st_ino, after.st_size, after.st_mtime_ns) == (
@@ -319,10 +302,10 @@ def test_a_key_that_stays_is_the_same_object_and_an_unchanged_file_the_same_mapp
     keys = JwksFile(path)
     first = keys.current
 
-    keys.refresh(SECOND)
+    keys.look()
     unchanged = keys.current
     write(path, RSA, ED | {"use": "sig", "note": "moved"}, es256("ec").public_jwk())
-    keys.refresh(2 * SECOND)
+    keys.look()
 
     assert unchanged is first
     assert keys.current["ed"] is first["ed"]
@@ -348,14 +331,14 @@ def test_a_broken_file_keeps_the_keys_and_says_why_until_it_is_whole(
     spoil(path)
 
     errors = []
-    for second in (1, 2):
-        keys.refresh(second * SECOND)
+    for _ in range(2):
+        keys.look()
         errors.append(keys.error)
     kept = keys.current
     if path.is_dir():
         path.rmdir()
     write(path, ED)
-    keys.refresh(3 * SECOND)
+    keys.look()
 
     assert errors == [error, error]
     assert kept is first
@@ -368,12 +351,12 @@ def test_looking_leaves_no_file_open(path: Path) -> None:
     keys = JwksFile(path)
     before = len(os.listdir("/proc/self/fd"))
 
-    for second in range(60):
-        if second == 20:
+    for look in range(60):
+        if look == 20:
             path.unlink()
-        if second == 40:
+        if look == 40:
             path.mkdir()
-        keys.refresh(second * SECOND)
+        keys.look()
 
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -382,7 +365,7 @@ def test_a_shared_secret_never_changes() -> None:
     keys = HmacKey(b"s" * 32)
     first = keys.current
 
-    keys.refresh(SECOND, at_once=True)
+    keys.look()
 
     assert keys.current is first
     assert keys.error == ""

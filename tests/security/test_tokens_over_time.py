@@ -285,6 +285,37 @@ def test_a_rotation_of_keys_refuses_no_good_token(path: Path) -> None:
     assert [accepted(answer) for answer in at_once + afterwards] == [True] * 5
 
 
+@pytest.mark.parametrize("later", [SECOND, -1, -3600 * SECOND])
+def test_keys_are_looked_for_once_a_second_by_whatever_comes_first(path: Path, later: int) -> None:
+    withdrawn, good = eddsa("withdrawn"), eddsa("good")
+    write_keys(path, withdrawn, good)
+    by_request, by_refresh = (a_verifier(JwksFile(path)) for _ in range(2))
+    header = a_header(withdrawn, iat=0, nbf=0)
+    for verifier in (by_request, by_refresh):
+        assert accepted(verifier.verify(header, NOW))
+    write_keys(path, good)
+
+    soon = [by_request.verify(header, NOW + SECOND - 1), by_refresh.verify(header, NOW + SECOND - 1)]
+    by_refresh.refresh(NOW + SECOND - 1)
+    refreshed_too_soon = by_refresh.cached
+    by_refresh.refresh(NOW + later)
+
+    assert [accepted(answer) for answer in soon] == [True, True]
+    assert (refreshed_too_soon, by_refresh.cached) == (1, 0)
+    assert by_request.verify(header, NOW + later) == UNKNOWN_KEY
+
+
+def test_a_clock_that_goes_back_does_not_use_up_the_budget() -> None:
+    verifier = a_verifier(verifications_per_s=2)
+    early = [a_header(jti=f"early-{number}", iat=0, nbf=0) for number in range(3)]
+    for header in early[:2]:
+        assert accepted(verifier.verify(header, NOW))
+
+    answer = verifier.verify(early[2], NOW - 3600 * SECOND)
+
+    assert accepted(answer)
+
+
 def test_a_token_of_a_withdrawn_key_is_refused_within_a_second_also_if_known(path: Path) -> None:
     leaked, good = eddsa("leaked"), eddsa("good")
     write_keys(path, leaked, good)

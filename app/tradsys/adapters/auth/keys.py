@@ -27,7 +27,6 @@ RSA_BITS_MIN, RSA_BITS_MAX = 2048, 8192
 FILE_BYTES_MAX = 64 * 1024
 KEYS_MAX = 32
 KID_CHARS_MAX = 256
-RECHECK_NS = 1_000_000_000
 
 # kty and crv of RFC 7517/7518/8037 → algorithm, and the members that make the public key.
 _PINNED: Final[dict[tuple[str, str | None], tuple[str, tuple[str, ...]]]] = {
@@ -78,8 +77,8 @@ class Keys(Protocol):
     def error(self) -> str:
         """Why the keys may be out of date; "" if they are not."""
 
-    def refresh(self, now_ns: int, at_once: bool = False) -> None:
-        """Look for changed keys, at most once a second unless `at_once`. Never raises."""
+    def look(self) -> None:
+        """Look for changed keys. Never raises."""
 
 
 # --- one shared secret ------------------------------------------------------------------------------
@@ -116,7 +115,7 @@ class HmacKey:
         except ValueError as refusal:
             raise KeyFileError(os.fspath(path), str(refusal)) from None
 
-    def refresh(self, now_ns: int, at_once: bool = False) -> None:
+    def look(self) -> None:
         """A secret stays until the process ends: exchanging it makes every token invalid anyway."""
 
     def __repr__(self) -> str:
@@ -167,17 +166,13 @@ class JwksFile:
         self._seen = _read(self.path)
         self._seen_error = ""
         self.current = _public_keys(self.path, self._seen, {})
-        self._checked_ns = -RECHECK_NS
 
-    def refresh(self, now_ns: int, at_once: bool = False) -> None:
-        """Take over a changed file; looks at most once a second (15 µs) unless `at_once`.
+    def look(self) -> None:
+        """Take over a changed file; 15 µs if it has not changed.
 
         The bytes are compared, not the time stamp: two changes within one tick of the file system's
         clock leave the same stamp, and a mounted secret changes its folder, not the file.
         """
-        if not at_once and now_ns - self._checked_ns < RECHECK_NS:
-            return
-        self._checked_ns = now_ns
         try:
             content = _read(self.path)
         except KeyFileError as fault:

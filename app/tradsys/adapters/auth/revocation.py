@@ -15,6 +15,7 @@ from tradsys.venue.ports import Identity
 TOKEN_LIFE_MAX_S = 3653 * 86_400
 """No token is accepted that expires later than this from now, so no revocation is needed for longer."""
 
+FOR_EVER = 2**63
 FORGET_STEP = 4
 """Entries that one command may forget, so that none of them is long work."""
 
@@ -36,10 +37,10 @@ class Revocations:
         """Take over a command that the shard accepted, from now on or after a restart.
 
         Several for one account add up to the strictest. An entry is kept at least until `expires` (unix
-        seconds; 0: as long as any token can live). At most 4 are forgotten here, those first that were
-        due first.
+        seconds; 0: for ever, as in the shard's state, whose `revocations_max` bounds this too). At most 4
+        are forgotten here, those first that were due first.
         """
-        expires = command.expires or now_s + TOKEN_LIFE_MAX_S
+        expires = command.expires or FOR_EVER
         if command.jti:
             self._jtis[command.jti] = 1
             self._keep(("jti", command.jti), expires)

@@ -82,6 +82,7 @@ class TokenVerifier:
         assert cache_max >= 1 and verifications_per_s >= 1 and leeway_s >= 0
         self._keys = keys
         self._current = keys.current
+        self._looked_ns = self._look_due_ns = 0
         self._issuer = issuer
         self._audience = audience
         self._leeway_s = leeway_s
@@ -106,6 +107,8 @@ class TokenVerifier:
         A token seen before costs about 0.4 µs, of which the checks of life span and revocation (the
         same as `Revocations.is_revoked`, written out to save the call) are a third.
         """
+        if not self._looked_ns <= now_ns < self._look_due_ns:
+            self.refresh(now_ns)
         identity = self._verified.get(header_value)
         if identity is None:
             return self._verify_new(header_value, now_ns)
@@ -119,9 +122,26 @@ class TokenVerifier:
         return identity
 
     def refresh(self, now_ns: int) -> None:
-        """Look for changed keys, at most once a second, and forget the tokens of keys that are gone."""
-        self._keys.refresh(now_ns)
-        self._forget_retired()
+        """Look for changed keys, at most once a second, and forget the tokens of keys that are gone.
+
+        `verify` does so too; an engine that calls this between requests keeps the look out of them.
+        """
+        # A caller's clock that went back must not put the next look off.
+        if not self._looked_ns <= now_ns < self._look_due_ns:
+            self._looked_ns = now_ns
+            self._look_due_ns = now_ns + _SECOND_NS
+            self._look()
+
+    def _look(self) -> None:
+        """Look for changed keys; forget what was signed by a key that is gone or has another content."""
+        self._keys.look()
+        current, before = self._keys.current, self._current
+        if current is before:
+            return
+        self._current = current
+        kept = {kid for kid, key in current.items() if before.get(kid) is key}
+        for header_value in [text for text, who in self._verified.items() if who.kid not in kept]:
+            del self._verified[header_value]
 
     def _verify_new(self, header_value: str | None, now_ns: int) -> Identity | Unauthorized | Busy:
         if header_value is None or header_value[: len(_SCHEME)].lower() != _SCHEME.lower():
@@ -173,20 +193,10 @@ class TokenVerifier:
         second after a quiet one.
         """
         recent = self._recent
-        if len(recent) == recent.maxlen and now_ns - recent[0] < _SECOND_NS:
+        if len(recent) == recent.maxlen and 0 <= now_ns - recent[0] < _SECOND_NS:
             return False
         recent.append(now_ns)
         return True
-
-    def _forget_retired(self) -> None:
-        """After a change of keys, forget what was signed by a key that is gone or has another content."""
-        current, before = self._keys.current, self._current
-        if current is before:
-            return
-        self._current = current
-        kept = {kid for kid, key in current.items() if before.get(kid) is key}
-        for header_value in [text for text, who in self._verified.items() if who.kid not in kept]:
-            del self._verified[header_value]
 
     # --- one token, from text to identity ---------------------------------------------------------
 
@@ -196,12 +206,11 @@ class TokenVerifier:
         header = _object(header_text, "the header is not canonical base64url of a strict JSON object")
         kid, alg = _judge_header(header)
 
-        key = self._keys.current.get(kid)
+        key = self._current.get(kid)
         if key is None:
             # The issuer may sign with a new key before the next look at the key file.
-            self._keys.refresh(now_ns, at_once=True)
-            self._forget_retired()
-            key = self._keys.current.get(kid)
+            self._look()
+            key = self._current.get(kid)
         if key is None and self._keys.error:
             # Perhaps somebody is writing the file just now: a good token must not be called invalid.
             return None
