@@ -161,11 +161,11 @@ class RunningVenue:
                     name = name.lower()
                     sent[name] = f"{sent[name]}, {value}" if name in sent else value
                 reply = Reply(answer.status, sent, answer.read())
-            except (ConnectionError, http.client.RemoteDisconnected):
-                # The venue closes after some refusals; then the kept connection is found closed.
+            except Exception as failure:
                 connection.close()
                 del self._connections[port]
-                if fresh:
+                # The venue closes after some refusals; then the kept connection is found closed.
+                if fresh or not isinstance(failure, ConnectionError):
                     raise
                 continue
             if "close" in reply.headers.get("connection", ""):
