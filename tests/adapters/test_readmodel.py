@@ -13,8 +13,8 @@ from tests.adapters.journalled import Recording, last_seq
 from tradsys import metrics
 from tradsys.adapters.history import sql
 from tradsys.adapters.history.migrations import SCHEMA_VERSION
-from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelError
 from tradsys.adapters.history.reader import ReadModelReader
+from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelError
 from tradsys.adapters.history.sqlite import (
     PragmaNotInForce,
     Pragmas,

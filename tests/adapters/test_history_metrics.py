@@ -1,0 +1,144 @@
+"""Metrics: declared once, counted as words, shown under the plan's names and in base units."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tradsys import metrics
+from tradsys.adapters.history.exposition import Exposition
+from tradsys.adapters.page.page import METRIC_WORDS
+from tradsys.codec.errors import ERRORS
+from tradsys.metrics import Counter, Gauge, Histogram, label_values
+
+PLAN = {
+    "hft_order_latency_microseconds": "histogram",
+    "hft_websocket_latency_microseconds": "histogram",
+    "hft_database_latency_microseconds": "histogram",
+    "hft_orders_per_second": "gauge",
+    "hft_messages_per_second": "gauge",
+    "hft_memory_allocations": "counter",
+    "hft_gc_pause_microseconds": "histogram",
+    "hft_active_connections": "gauge",
+    "hft_errors": "counter",
+    "hft_timeouts": "counter",
+}
+
+
+def render(words: list[int], derived: dict | None = None) -> dict:
+    text = Exposition(words, lambda: derived or {}).render().decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def sample(families: dict, name: str, **labels: str) -> float:
+    family = next(f for f in families.values() if name.startswith(f.name))
+    return next(s.value for s in family.samples if s.name == name and s.labels == labels)
+
+
+def test_all_ten_metrics_of_the_plan_are_shown():
+    shown = render([0] * metrics.WORDS_USED)
+
+    assert {name: shown[name].type for name in PLAN} == PLAN
+
+
+@pytest.mark.parametrize("name", [name for name, kind in PLAN.items() if kind == "histogram"])
+def test_the_plans_histograms_have_the_plans_buckets(name):
+    shown = render([0] * metrics.WORDS_USED)[name]
+
+    bounds = list(dict.fromkeys(s.labels["le"] for s in shown.samples if s.name.endswith("_bucket")))
+    assert bounds == ["10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "+Inf"]
+
+
+def test_one_observation_is_in_microseconds_and_in_seconds():
+    words = [0] * metrics.WORDS_USED
+
+    for ns in (9_999, 10_000, 10_001, 80_000, 6_000_000):
+        metrics.ORDER_DURATION.series().observe(words, ns)
+
+    shown = render(words)
+    us, seconds = "hft_order_latency_microseconds", "tradsys_order_duration_seconds"
+    assert [sample(shown, f"{us}_bucket", le=le) for le in ("10", "25", "100", "5000", "+Inf")] == [
+        2, 3, 4, 4, 5,
+    ]  # fmt: skip
+    assert [sample(shown, f"{seconds}_bucket", le=le) for le in ("0.000005", "0.00001", "0.025")] == [0, 2, 5]
+    assert sample(shown, f"{us}_sum") == 6110.0
+    assert sample(shown, f"{seconds}_sum") == 0.00611
+
+
+def test_the_journals_time_is_the_databases_too():
+    words = [0] * metrics.WORDS_USED
+    metrics.STAGE_DURATION.series("journal").observe(words, 7_000)
+    metrics.READMODEL_STATEMENT_DURATION.series("get").observe(words, 70_000)
+
+    shown = render(words)
+
+    name = "hft_database_latency_microseconds"
+    assert [sample(shown, f"{name}_count", operation=o) for o in ("journal", "get", "insert", "update")] == [
+        1, 1, 0, 0,
+    ]  # fmt: skip
+    assert sample(shown, "tradsys_stage_duration_seconds_count", stage="journal") == 1
+
+
+def test_counters_and_gauges_show_their_words():
+    words = [0] * metrics.WORDS_USED
+    words[metrics.COMMANDS.word("replace", "refused")] += 3
+    words[metrics.CONNECTIONS.word()] = 17
+    words[metrics.DURABLE_LAG.word()] = 2_500_000
+
+    shown = render(words)
+
+    assert sample(shown, "tradsys_commands_total", type="replace", outcome="refused") == 3
+    assert sample(shown, "hft_active_connections") == sample(shown, "tradsys_active_connections") == 17
+    assert sample(shown, "tradsys_durable_lag_seconds") == 0.0025
+
+
+def test_what_is_derived_is_shown_as_it_is_given():
+    shown = render([0] * metrics.WORDS_USED, {"tradsys_sqlite_pragma": [(("cache_size",), 10_000)]})
+
+    assert sample(shown, "tradsys_sqlite_pragma", pragma="cache_size") == 10_000
+
+
+def test_no_word_is_counted_twice_and_all_find_room_in_the_page():
+    taken: list[int] = []
+    for metric in metrics.METRICS:
+        for values in label_values(metric.labels):
+            if isinstance(metric, Histogram):
+                series = metric.series(*values)
+                taken += [*series.counts, series.sum]
+            else:
+                taken.append(metric.word(*values))
+
+    assert sorted(taken) == list(range(metrics.WORDS_USED))
+    assert metrics.WORDS_USED <= METRIC_WORDS
+
+
+def test_names_follow_the_rules_and_none_is_shown_twice():
+    names = [name for m in metrics.METRICS for name in (m.names if not isinstance(m, Histogram) else ())]
+    names += [shown.name for m in metrics.METRICS if isinstance(m, Histogram) for shown in m.shown]
+    names += [combined.shown.name for combined in metrics.COMBINED]
+    names += [derived.name for derived in metrics.DERIVED]
+
+    assert len(names) == len(set(names))
+    assert [name for name in names if not re.fullmatch(r"(tradsys|hft)_[a-z_]+", name)] == []
+    for metric in metrics.METRICS:
+        if isinstance(metric, Counter):
+            assert all(name.endswith("_total") for name in metric.names)
+        elif isinstance(metric, Gauge):
+            assert not any(name.endswith("_total") for name in metric.names)
+        else:
+            for shown in metric.shown:
+                assert set(shown.bounds) <= set(metric.bounds)
+        assert metric.help.endswith(".")
+
+
+def test_labels_are_closed_sets():
+    with pytest.raises(ValueError, match="not in tuple"):
+        metrics.COMMANDS.word("place", "account demo")
+    with pytest.raises(ValueError, match="2 label values are needed, 1 given"):
+        metrics.COMMANDS.word("place")
+
+
+def test_every_error_code_of_the_api_has_its_word():
+    assert sorted(metrics.ERROR_CODES) == sorted(str(code) for code in ERRORS)
