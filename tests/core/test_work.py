@@ -177,3 +177,17 @@ def test_a_replace_keeps_the_time_at_which_an_order_ends() -> None:
     desk.replace(1, price=1001)
 
     assert desk.shard.next_expiry == MIDNIGHT_NS
+
+
+def test_orders_that_leave_early_leave_no_time_behind() -> None:
+    desk = a_desk()
+    desk.sell(1, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
+    for number in range(1, 1_500):
+        order_id = desk.seq + 1
+        desk.sell(1, at=1000, by="bob", time_in_force=GTD, expire_at=MIDNIGHT_NS + number)
+        desk.cancel(order_id, by="bob")
+    desk.time_ns = MIDNIGHT_NS
+
+    assert len(desk.shard.expiries.times) < 1_100
+    assert desk.apply(ExpireOrders()) == [closed(1, EXPIRED, TIME_UP, 1), worked(0, 1)]
+    assert desk.shard.next_expiry == 0
