@@ -89,6 +89,10 @@ class Desk:
         """Change some of the rules."""
         self.open_with(SetRules(replace(self.shard.rules, **rules)))
 
+    def wait_until(self, time_ns: int) -> None:
+        """The next command comes exactly then."""
+        self.time_ns = time_ns - 1_000
+
     def apply(self, command: Command) -> list[Event]:
         self.seq += 1
         self.time_ns += 1_000

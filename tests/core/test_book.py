@@ -6,7 +6,6 @@ import pytest
 
 from tests.core.desk import (
     MIDNIGHT_NS,
-    SECOND,
     a_desk,
     accepted,
     closed,
@@ -252,9 +251,9 @@ def test_a_market_order_does_not_trade_beyond_its_protection_price() -> None:
 
 def test_a_taker_skips_and_closes_makers_whose_time_is_up() -> None:
     desk = a_desk()
-    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=desk.time_ns + SECOND)
+    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
     desk.sell(5, at=1000, by="bob")
-    desk.time_ns += SECOND
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy(3, at=1000) == [
         accepted(3),
@@ -266,7 +265,7 @@ def test_a_taker_skips_and_closes_makers_whose_time_is_up() -> None:
 def test_a_day_order_ends_at_midnight_utc() -> None:
     desk = a_desk()
     desk.sell(5, at=1000, by="ann", time_in_force=DAY)
-    desk.time_ns = MIDNIGHT_NS - 2_000
+    desk.wait_until(MIDNIGHT_NS - 1_000)
 
     assert desk.shard.next_expiry == MIDNIGHT_NS
     assert desk.buy(1, at=1000) == [accepted(2), traded(1, 1, 2, 1000, 1, left=(4, 0))]
@@ -275,8 +274,8 @@ def test_a_day_order_ends_at_midnight_utc() -> None:
 
 def test_a_fok_does_not_count_expired_makers() -> None:
     desk = a_desk()
-    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=desk.time_ns + SECOND)
-    desk.time_ns += SECOND
+    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy(5, at=1000, time_in_force=FOK) == [accepted(2), closed(2, EXPIRED, UNFILLED, 5)]
 
@@ -337,8 +336,8 @@ def test_a_post_only_order_that_meets_nobody_rests() -> None:
 
 def test_a_post_only_order_is_not_refused_for_an_expired_one() -> None:
     desk = a_desk()
-    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=desk.time_ns + SECOND)
-    desk.time_ns += SECOND
+    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy(5, at=1000, post_only=True) == [
         accepted(2),
@@ -413,8 +412,8 @@ def test_the_takers_mode_decides_not_the_makers() -> None:
 
 def test_an_own_order_whose_time_is_up_is_no_self_trade() -> None:
     desk = a_desk()
-    desk.sell(5, at=1000, time_in_force=GTD, expire_at=desk.time_ns + SECOND)
-    desk.time_ns += SECOND
+    desk.sell(5, at=1000, time_in_force=GTD, expire_at=MIDNIGHT_NS)
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy(5, at=1000, stp=STP_CANCEL_TAKER) == [
         accepted(2),
@@ -551,10 +550,10 @@ def test_replace_needs_the_version_it_names() -> None:
 
 def test_what_cannot_be_replaced() -> None:
     desk = a_desk("ann sell 5 @ 1000", "bob buy 5 @ 1000")
-    desk.sell(5, at=1001, by="ann", time_in_force=GTD, expire_at=desk.time_ns + SECOND)
+    desk.sell(5, at=1001, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
     desk.sell(5, at=1001, by="ann")
     desk.cancel(4)
-    desk.time_ns += SECOND
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.replace(99, qty=1) == [refused(NO_SUCH_ORDER)]
     assert desk.replace(2, qty=1) == [refused(NO_SUCH_ORDER)], "it is bob's"

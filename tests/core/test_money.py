@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from tests.core.desk import (
     BTC,
-    SECOND,
+    MIDNIGHT_NS,
     Desk,
     a_desk,
     accepted,
@@ -485,8 +485,8 @@ def test_a_market_order_is_worth_its_worst_price_if_there_is_one() -> None:
 
 def test_a_market_order_finds_its_protection_even_in_a_level_that_has_expired() -> None:
     desk = a_desk()
-    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=desk.time_ns + SECOND)
+    desk.sell(5, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS)
     desk.sell(5, at=1101, by="ann")
-    desk.time_ns += SECOND
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy_at_market(1)[-1] == closed(3, EXPIRED, UNFILLED, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.core.desk import (
-    SECOND,
+    MIDNIGHT_NS,
     Desk,
     a_desk,
     accepted,
@@ -190,9 +190,9 @@ def test_the_last_trade_of_a_sweep_is_what_stops_see() -> None:
 
 def test_a_due_stop_whose_time_is_up_expires_instead() -> None:
     desk = a_desk_after_a_trade_at(1000)
-    desk.buy_stop(5, stop=1001, time_in_force=GTD, expire_at=desk.time_ns + SECOND)
-    desk.time_ns += SECOND
+    desk.buy_stop(5, stop=1001, time_in_force=GTD, expire_at=MIDNIGHT_NS)
     desk.sell(1, at=1001, by="ann")
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.buy(1, at=1001, by="bob") == [
         accepted(5),

@@ -131,7 +131,7 @@ def test_orders_expire_by_time_then_by_age_in_steps() -> None:
     for seconds in (3, 1, 2, 1, 9):
         desk.sell(1, at=1000, by="ann", time_in_force=GTD, expire_at=MIDNIGHT_NS + seconds * SECOND)
     desk.rule(step_orders_max=3)
-    desk.time_ns = MIDNIGHT_NS + 4 * SECOND
+    desk.wait_until(MIDNIGHT_NS + 3 * SECOND)
 
     assert desk.shard.next_expiry == MIDNIGHT_NS + SECOND
     assert desk.apply(ExpireOrders()) == [
@@ -147,7 +147,7 @@ def test_orders_expire_by_time_then_by_age_in_steps() -> None:
 def test_waiting_stops_expire_too() -> None:
     desk = a_desk()
     desk.buy_stop(1, stop=1100, by="ann", time_in_force=DAY)
-    desk.time_ns = MIDNIGHT_NS
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.apply(ExpireOrders()) == [closed(1, EXPIRED, TIME_UP, 1), worked(0, 1)]
     assert desk.shard.next_expiry == 0
@@ -164,7 +164,7 @@ def test_only_gtd_and_day_orders_have_a_time() -> None:
 
 def test_a_day_order_placed_at_midnight_lives_a_whole_day() -> None:
     desk = a_desk()
-    desk.time_ns = MIDNIGHT_NS - 1_000
+    desk.wait_until(MIDNIGHT_NS)
 
     assert desk.sell(1, at=1000, by="ann", time_in_force=DAY) == [accepted(1), rested(1, SELL, 1000, 1)]
     assert desk.time_ns == MIDNIGHT_NS
@@ -186,7 +186,7 @@ def test_orders_that_leave_early_leave_no_time_behind() -> None:
         order_id = desk.seq + 1
         desk.sell(1, at=1000, by="bob", time_in_force=GTD, expire_at=MIDNIGHT_NS + number)
         desk.cancel(order_id, by="bob")
-    desk.time_ns = MIDNIGHT_NS
+    desk.wait_until(MIDNIGHT_NS)
 
     assert len(desk.shard.expiries.times) < 1_100
     assert desk.apply(ExpireOrders()) == [closed(1, EXPIRED, TIME_UP, 1), worked(0, 1)]
