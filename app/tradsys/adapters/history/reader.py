@@ -10,6 +10,7 @@ hold fewer items than wanted and still have a next one.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,14 +49,12 @@ ORDER_FILLS_MAX = 10_000
 
 
 class ReadModelReader:
-    """Read-only access for one process and thread; opens the file when it is first needed."""
+    """Read-only access; each thread has a connection of its own, opened when it first asks."""
 
     def __init__(self, path: Path, pragmas: Pragmas) -> None:
         self._path = path
         self._pragmas = pragmas
-        self._db: apsw.Connection | None = None
-        self._inode = 0
-        self._instruments: dict[int, Instrument] = {}
+        self._threads = threading.local()
 
     @contextmanager
     def view(self) -> Iterator[PastView]:
@@ -63,7 +62,8 @@ class ReadModelReader:
 
         Raises HistoryNotReady while there is none.
         """
-        db = self._connection()
+        opened = self._opened()
+        db = opened.db
         try:
             db.execute(sql.BEGIN_READING)
             position = db.execute(sql.GET_POSITION).fetchone()
@@ -72,28 +72,38 @@ class ReadModelReader:
             self.close()
             raise HistoryNotReady from error
         try:
-            yield _View(db, 0 if position is None else position[0], self._instruments)
+            yield _View(db, 0 if position is None else position[0], opened.instruments)
         finally:
             db.execute(sql.COMMIT)
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-            self._instruments.clear()
+        """Close this thread's connection; the next view opens one again."""
+        opened: _Opened | None = getattr(self._threads, "opened", None)
+        if opened is not None:
+            opened.db.close()
+            self._threads.opened = None
 
-    def _connection(self) -> apsw.Connection:
-        """The connection to the file that has the name now: history may have begun a new one."""
+    def _opened(self) -> _Opened:
+        """This thread's connection to the file that has the name now: history may have begun a new one."""
         try:
             inode = os.stat(self._path).st_ino
-            if inode != self._inode:
+            opened: _Opened | None = getattr(self._threads, "opened", None)
+            if opened is None or opened.inode != inode:
                 self.close()
-            if self._db is None:
-                self._db = open_for_reading(self._path, self._pragmas)
-                self._inode = inode
+                opened = _Opened(open_for_reading(self._path, self._pragmas), inode)
+                self._threads.opened = opened
         except (OSError, apsw.CantOpenError) as error:
             raise HistoryNotReady from error
-        return self._db
+        return opened
+
+
+class _Opened:
+    """A connection, the file that it is to, and what never changes in it."""
+
+    def __init__(self, db: apsw.Connection, inode: int) -> None:
+        self.db = db
+        self.inode = inode
+        self.instruments: dict[int, Instrument] = {}
 
 
 class _View:

@@ -73,7 +73,8 @@ class FillPage(Struct):
 class RevocationsFollowed:
     """An authenticator that knows what was revoked a moment ago, before it judges a token.
 
-    Costs a clock reading, and a look into the read model a few times a second.
+    Costs a clock reading, and a look into the read model a few times a second. Threads may share one: at
+    worst two look at the same time.
     """
 
     def __init__(
