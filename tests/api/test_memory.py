@@ -109,12 +109,3 @@ def test_an_order_that_is_forgotten_and_used_again_within_its_batch_is_answered_
     # As its own command left it: what came later in the batch is told by what came later.
     assert (replaced.order_id, replaced.status) == (second, "new")
     assert (replaced.filled, replaced.remaining, replaced.fills) == (0, records.e8("0.4"), 0)
-
-
-def test_a_quantity_that_fits_no_record_is_answered_with_the_largest(venue: RunningVenue) -> None:
-    trader, market = venue.account("limits"), venue.market(tick_size="1", lot_size="1")
-    number = int(trader.placed(market, "buy", "1000000000000", "5")["order_id"][2:])
-
-    (found,) = binary(trader, records.cancel(number))
-
-    assert (found.status, found.remaining) == ("canceled", 2**63 - 1)

@@ -405,3 +405,49 @@ def test_a_test_order_answers_with_the_refusal_that_the_order_would_get(
 
     assert (tested.status, tested.code) == (422, 3003) == (placed.status, placed.code)
     assert tested.json["details"] == placed.json["details"] == {"needed": "200", "free": "100"}
+
+
+# --- numbers that are too large ---------------------------------------------------------------------
+
+MOST = "46116860184.27387904"
+"""2**62 in 1e-8: the most that the venue counts."""
+
+
+@pytest.mark.parametrize("mode", ["cash", "limits"])
+@pytest.mark.parametrize("side", ["buy", "sell"])
+@pytest.mark.parametrize(
+    ("quantity", "price", "more"),
+    [
+        ("40000000000", "2", {}),
+        ("1000000000", "47", {"time_in_force": "ioc"}),
+        ("999999999999999999", "0.01", {}),
+        ("0.001", "46116860184.28", {}),
+        ("40000000000", "", {"type": "stop", "stop_price": "1"}),
+        ("40000000000", "2", {"type": "stop_limit", "stop_price": "1"}),
+    ],
+)
+def test_an_order_worth_more_than_can_be_counted_is_invalid(
+    venue: RunningVenue, mode: str, side: str, quantity: str, price: str, more: dict[str, Any]
+) -> None:
+    market = venue.market(max_quantity="46000000000")
+    trader = venue.account(mode, USD=MOST)
+
+    single = trader.place(market, side, quantity, price, **more)
+    tested = trader.post(
+        "/orders/test", {"symbol": market, "side": side, "quantity": quantity, "type": "limit", "price": "2"}
+    )
+
+    assert (single.status, single.code) == (400, 1002)
+    assert tested.status in (200, 400, 422)
+    assert venue.call("GET", "/time").status == 200
+
+
+def test_the_largest_orders_trade(venue: RunningVenue) -> None:
+    market = venue.market(max_quantity="46000000000", taker_fee_bps="1000", maker_fee_bps="1000")
+    seller, buyer = venue.account("limits"), venue.account("limits")
+    seller.placed(market, "sell", "46000000000", "1")
+
+    order = buyer.placed(market, "buy", "23000000000")
+
+    assert (order["status"], order["avg_price"], order["fills"][0]["fee"]) == ("filled", "1", "2300000000")
+    assert seller.balance("USD") == ("20700000000", "0")

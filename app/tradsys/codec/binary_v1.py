@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any
 
-from tradsys.codec.decimals import UNITS_MAX, Grid
+from tradsys.codec.decimals import AMOUNT_MAX, UNITS_MAX, Grid
 from tradsys.codec.errors import INVALID_REQUEST, OFF_GRID, UNKNOWN_SYMBOL, Problem
 from tradsys.codec.json_v1 import client_order_id_of, refuse_contradictions
 from tradsys.core import messages as m
@@ -70,7 +70,7 @@ def _text(raw: bytes, field: str) -> str:
 
 def _units(amount: int, size: int, field: str) -> int:
     units, rest = divmod(amount, size)
-    if amount < 0 or units > UNITS_MAX:
+    if not 0 <= amount <= AMOUNT_MAX or units > UNITS_MAX:
         raise Problem(INVALID_REQUEST, f"{field} is out of range", {"field": field})
     if rest:
         raise Problem(OFF_GRID, f"{field} is not on the symbol's grid", {"field": field})

@@ -13,7 +13,8 @@ from tradsys.core.messages import AMOUNT_SCALE, Instrument
 
 UNITS_MAX = 10**15
 """Most ticks or lots: a product of two still is a number people understand."""
-AMOUNT_MAX = 10**26
+AMOUNT_MAX = 2**62
+"""The largest amount, price or notional, in 1e-8: with its fee it still fits the journal's 64 bits."""
 CACHE_MAX = 65_536
 
 DECIMAL = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))?", re.ASCII)
@@ -29,17 +30,20 @@ class DecimalError(Exception):
 
 
 def amount_of(text: str) -> int:
-    """1e-8 units of a decimal text. Raises DecimalError: no decimal, or more than 8 decimal places."""
+    """1e-8 units of a decimal text. Raises DecimalError: no decimal, too large, or more than 8 places."""
     found = DECIMAL.fullmatch(text)
     if found is None:
         raise DecimalError("is not a plain decimal like 12.50", False)
     whole, fraction = found.groups()
-    if fraction is None:
-        return int(whole) * AMOUNT_SCALE
-    fraction = fraction.rstrip("0")
-    if len(fraction) > 8:
-        raise DecimalError("has more than 8 digits after the point", True)
-    return int(whole) * AMOUNT_SCALE + int(fraction.ljust(8, "0"))
+    amount = int(whole) * AMOUNT_SCALE
+    if fraction is not None:
+        fraction = fraction.rstrip("0")
+        if len(fraction) > 8:
+            raise DecimalError("has more than 8 digits after the point", True)
+        amount += int(fraction.ljust(8, "0"))
+    if amount > AMOUNT_MAX:
+        raise DecimalError(f"is larger than {text_of(AMOUNT_MAX)}", False)
+    return amount
 
 
 def signed_amount_of(text: str) -> int:
@@ -102,7 +106,7 @@ class Grid:
         if not units:
             raise DecimalError("must be above zero", False)
         if units > UNITS_MAX:
-            raise DecimalError(f"is larger than {text_of(UNITS_MAX * size)}", False)
+            raise DecimalError(f"is more than {UNITS_MAX} times the {name} size", False)
         if len(known) >= CACHE_MAX:
             known.clear()
         known[text] = units

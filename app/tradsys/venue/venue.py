@@ -15,9 +15,19 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from tradsys.codec.errors import FORBIDDEN, KEY_REUSED, STALE, UNKNOWN_SYMBOL, Problem
+from tradsys.codec.decimals import AMOUNT_MAX, text_of
+from tradsys.codec.errors import (
+    FORBIDDEN,
+    INVALID_REQUEST,
+    KEY_REUSED,
+    NOT_LEADER,
+    STALE,
+    UNKNOWN_SYMBOL,
+    Problem,
+)
 from tradsys.codec.json_v1 import OrderState, state_of
 from tradsys.core.messages import (
+    NOT_TRADING,
     CancelOrder,
     CancelOrders,
     Command,
@@ -35,11 +45,19 @@ from tradsys.venue.ports import Clock, Entry, Journal
 BATCH_MAX = 1_000
 _OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
 _OF_ORDERS = (CancelOrder, ReplaceOrder)
+_UNCOUNTABLE = f"quantity × price is larger than {text_of(AMOUNT_MAX)}, the most that is counted"
 
 
 def _account_of(command: Any) -> str:
     account: str = command.account
     return account
+
+
+def _no_space() -> Problem:
+    """Not journalled, unlike other refusals of code 1010: they would use up what is kept for cancels."""
+    return Problem(
+        NOT_TRADING, "only cancels are accepted: the journal waits for space", {"status": "cancel_only"}
+    )
 
 
 class Done(Struct, frozen=True, gc=False):
@@ -77,6 +95,8 @@ class Venue:
         Raises JournalError: what happened to the batch is unknown, and the process must end.
         """
         shard = self.shard
+        if not shard.has_space and self.journal.exhausted():
+            return [Problem(NOT_LEADER, "the journal is full; try again", retry_after_s=1) for _ in commands]
         now = self.clock()
         first = seq = self.seq + 1
         entries: list[Entry] = []
@@ -97,10 +117,18 @@ class Venue:
             elif command.__class__ in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
                 outcomes.append(Problem(FORBIDDEN, "the token's account does not exist here"))
                 continue
+            elif not shard.has_space and command.__class__ is ReplaceOrder:
+                outcomes.append(_no_space())
+                continue
             elif isinstance(command, _OF_ORDERS):
                 order = shard.order(command.order_id)
                 if order is not None and order.account.name != command.account:
                     order = None
+                if order is not None and isinstance(command, ReplaceOrder):
+                    market = shard.markets[order.command.symbol]
+                    if (command.qty or order.qty) * (command.price or order.price) * market.unit > AMOUNT_MAX:
+                        outcomes.append(Problem(INVALID_REQUEST, _UNCOUNTABLE))
+                        continue
             events = shard.apply(command, seq, now)
             entries.append(Entry(command, events))
             # Read here: later commands change the order, and it may have left memory with this one.
@@ -135,8 +163,17 @@ class Venue:
                 )
         if command.account not in self.shard.accounts:
             return Problem(FORBIDDEN, "the token's account does not exist here")
-        if command.symbol not in self.shard.markets:
+        market = self.shard.markets.get(command.symbol)
+        if market is None:
             return Problem(UNKNOWN_SYMBOL, f"no symbol {command.symbol!r}; GET /api/v1/symbols lists them")
+        if not self.shard.has_space:
+            return _no_space()
+        price = command.price or 2 * (
+            # Less than twice of these is what the protection of a stop or market order allows.
+            command.stop_price or market.reference or market.book.best_price(-command.side)
+        )
+        if price * command.qty * market.unit > AMOUNT_MAX:
+            return Problem(INVALID_REQUEST, _UNCOUNTABLE)
         return None
 
     def turn(self) -> bool:
@@ -149,6 +186,8 @@ class Venue:
         if has_space != shard.has_space:
             self.process([SetJournalSpace(has_space)])
             return True
+        if not has_space and self.journal.exhausted():
+            return False
         if shard.work and shard.work_due:
             self.process([ContinueWork()])
             return True

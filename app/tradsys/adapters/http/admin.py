@@ -111,18 +111,18 @@ class Revocation(Struct, forbid_unknown_fields=True):
 class NewRules(Struct, forbid_unknown_fields=True):
     """Those given change, the others stay. Times in nanoseconds."""
 
-    account_orders_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    shard_orders_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    closed_orders_max: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    order_fills_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    idempotency_window_ns: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    idempotency_keys_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    account_orders_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    shard_orders_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    closed_orders_max: Annotated[int, Meta(ge=0, le=2**53)] | UnsetType = UNSET
+    order_fills_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    idempotency_window_ns: Annotated[int, Meta(ge=1, le=2**62)] | UnsetType = UNSET
+    idempotency_keys_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
     step_orders_max: Annotated[int, Meta(ge=1, le=1_000)] | UnsetType = UNSET
     protection_ppm: Annotated[int, Meta(ge=0, lt=1_000_000)] | UnsetType = UNSET
-    txn_ids_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    revocations_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    accounts_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
-    instrument_versions_max: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    txn_ids_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    revocations_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    accounts_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    instrument_versions_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
 
 
 class AdminAccount(Struct):

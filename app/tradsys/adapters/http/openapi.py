@@ -192,7 +192,10 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
         admin.NewSymbol,
     ),
     (admin.SymbolStatusResource, "PUT"): Operation(
-        "Halt or resume a symbol, or all (*)", admin.StatusReply, admin.NewStatus, (errors.UNKNOWN_SYMBOL,)
+        "Halt or resume a symbol, or all of them (*, sent as %2A)",
+        admin.StatusReply,
+        admin.NewStatus,
+        (errors.UNKNOWN_SYMBOL,),
     ),
     (admin.ReferenceResource, "PUT"): Operation(
         "Set the reference price of the band",
