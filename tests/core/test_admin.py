@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
@@ -37,6 +39,7 @@ from tradsys.core.messages import (
     Command,
     DefineAccount,
     DefineInstrument,
+    Event,
     Instrument,
     RevokeToken,
     Rules,
@@ -87,17 +90,14 @@ def test_an_instrument_that_makes_no_sense_is_refused(wrong: Instrument) -> None
     assert len(desk.shard.instruments) == 1
 
 
-def test_tick_and_lot_change_only_in_an_empty_book_without_stops() -> None:
+@pytest.mark.parametrize("place", [Desk.buy, Desk.sell, Desk.buy_stop, Desk.sell_stop])
+def test_tick_and_lot_change_only_in_an_empty_book_without_stops(place: Callable[..., list[Event]]) -> None:
     coarser = DefineInstrument(replace(BTC, tick_size=2 * BTC.tick_size))
-    desk = a_desk("ann sell 5 @ 1000")
+    desk = a_desk()
+    place(desk, 5, 1000, by="ann")
 
-    resting = desk.apply(coarser)
+    assert desk.apply(coarser) == [refused(NOT_ALLOWED)]
     desk.cancel(1)
-    desk.buy_stop(5, stop=1100)
-    waiting = desk.apply(coarser)
-    desk.cancel(4, by="cat")
-
-    assert resting == waiting == [refused(NOT_ALLOWED)]
     assert desk.apply(coarser) == [was_set(21)]
 
 

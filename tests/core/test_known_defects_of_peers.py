@@ -61,6 +61,7 @@ def test_depth_is_sorted_best_first() -> None:
         [(999, 1), (998, 1), (995, 1), (990, 1)],
         [(1001, 1), (1002, 1), (1005, 1), (1010, 1)],
     )
+    assert desk.shard.markets["BTC-USD"].book.asks.depth(2) == [(1001, 1, 1), (1002, 1, 1)]
 
 
 def test_a_stop_fires_at_its_stop_price_in_stop_order_and_its_trades_are_reported() -> None:
