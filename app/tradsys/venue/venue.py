@@ -40,7 +40,7 @@ from tradsys.core.messages import (
     SetJournalSpace,
 )
 from tradsys.core.shard import Shard
-from tradsys.venue.ports import Clock, Entry, Journal
+from tradsys.venue.ports import Clock, Entry, Journal, JournalError
 
 BATCH_MAX = 1_000
 _OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
@@ -94,12 +94,25 @@ class Venue:
 
         Raises JournalError: what happened to the batch is unknown, and the process must end.
         """
-        shard = self.shard
-        if not shard.has_space and self.journal.exhausted():
+        if not self.shard.has_space and self.journal.exhausted():
             return [Problem(NOT_LEADER, "the journal is full; try again", retry_after_s=1) for _ in commands]
         now = self.clock()
-        first = seq = self.seq + 1
+        first = self.seq + 1
         entries: list[Entry] = []
+        try:
+            outcomes = self._apply(commands, first, now, entries)
+        except Exception as fault:
+            # Whatever was applied is not journalled, and can't be taken back.
+            raise JournalError(f"seq {first + len(entries)} was not applied to its end") from fault
+        if entries:
+            self.journal.append(first, now, entries)
+            self.seq = first + len(entries) - 1
+            self.time_ns = now
+        return outcomes
+
+    def _apply(self, commands: Sequence[Command], seq: int, now: int, entries: list[Entry]) -> list[Outcome]:
+        """Number the commands from `seq` on and apply them; what is to be journalled goes to `entries`."""
+        shard = self.shard
         outcomes: list[Outcome] = []
         if shard.expiries.times and 0 < shard.next_expiry <= now:
             # Due expiries come first, so that no command meets an order whose time was up before.
@@ -135,10 +148,6 @@ class Venue:
             state = state_of(order) if order is not None else None
             outcomes.append(Done(command, seq, now, events, instrument, False, state))
             seq += 1
-        if entries:
-            self.journal.append(first, now, entries)
-            self.seq = seq - 1
-            self.time_ns = now
         return outcomes
 
     def _judge(self, command: PlaceOrder, now: int) -> Outcome | None:

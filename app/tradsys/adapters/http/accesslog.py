@@ -40,17 +40,16 @@ class AccessLog:
 
     def fault(self, req: EdgeRequest, fault: BaseException) -> None:
         """A fault in full, at once: it may be the last thing that this process says."""
-        self._write(
-            {
-                "ts": str(time.time_ns()),
-                "level": "error",
-                "process": self._process,
-                "event": "fault",
-                "request_id": req.id,
-                "error": f"{type(fault).__name__}: {fault}",
-                "trace": "".join(traceback.format_exception(fault))[-8000:],
-            }
-        )
+        line = {
+            "ts": str(time.time_ns()),
+            "level": "error",
+            "process": self._process,
+            "event": "fault",
+            "request_id": req.id,
+            "error": f"{type(fault).__name__}: {fault}",
+            "trace": "".join(traceback.format_exception(fault))[-8000:],
+        }
+        self._write([encode(line)])
 
     def flush(self) -> None:
         """Write what has gathered."""
@@ -73,9 +72,12 @@ class AccessLog:
             )
             for ts, request_id, method, path, status, engine_us in pending
         ]
-        self._out.write(b"\n".join(lines) + b"\n")
-        self._out.flush()
+        self._write(lines)
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._out.write(encode(line) + b"\n")
-        self._out.flush()
+    def _write(self, lines: list[bytes]) -> None:
+        try:
+            self._out.write(b"\n".join(lines) + b"\n")
+            self._out.flush()
+        except OSError:
+            # A full disk or a closed pipe: orders go on without their lines.
+            self.dropped += len(lines)

@@ -218,11 +218,11 @@ class Edge:
     def _on_fault(
         self, req: EdgeRequest, resp: EdgeResponse, fault: Exception, params: dict[str, Any]
     ) -> None:
+        if self._failed is not None and isinstance(fault, JournalError | AssertionError):
+            self._failed(fault)
         self.answer(req, resp, Problem(PROCESSING_FAILED, close=True))
         if self._access_log is not None:
             self._access_log.fault(req, fault)
-        if self._failed is not None and isinstance(fault, JournalError | AssertionError):
-            self._failed(fault)
 
 
 def answer_problem(req: EdgeRequest, resp: EdgeResponse, problem: Problem, request_id: str = "") -> None:
