@@ -149,23 +149,32 @@ def test_a_fault_outside_the_framework_is_answered_unknown_and_the_loop_goes_on(
     assert four.ask("/get") == (200, {"ok": True})
 
 
-def test_a_fault_in_a_turn_ends_the_run():
-    script = """
+_SERVER = """
 import sys
 from tradsys.adapters.http.server import Server
-def turn(): raise OSError("the journal is gone")
-server = Server(lambda environ, start: [], [("127.0.0.1", int(sys.argv[1]))], each_turn=turn)
+def fault(): raise OSError("the journal is gone")
+server = Server(lambda environ, start: [], [("127.0.0.1", int(sys.argv[1]))], each_turn=fault)
 server.listen()
+"""
+
+
+def script(source: str) -> str:
+    """What it prints, in a process of its own."""
+    arguments = [sys.executable, "-c", _SERVER + source, str(free_ports(1)[0])]
+    return subprocess.run(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30
+    ).stdout
+
+
+def test_a_fault_in_a_turn_ends_the_run():
+    said = script("""
 try:
     server.run()
 except OSError as fault:
     print(fault)
-"""
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(free_ports(1)[0])], capture_output=True, text=True, timeout=30
-    )
+""")
 
-    assert (ran.stdout, ran.stderr) == ("the journal is gone\n", "")
+    assert said == "the journal is gone\n"
 
 
 # --- ending -----------------------------------------------------------------------------------------
@@ -229,6 +238,10 @@ def test_the_application_can_end_the_run():
     with serving() as served:
         assert served.ask("/stop", method="POST", body=b"{}") == (200, {"stopping": True})
         assert served.process.wait(timeout=10) == 0
+
+
+def test_a_server_that_is_stopped_before_its_first_turn_ends_at_once():
+    assert script("server.stop(); server.run(); print('ended')") == "ended\n"
 
 
 # --- limits -----------------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Profile `baseline`: the same application under gunicorn with one meinheld worker. For A/B only.
 
+Never where clients could be hostile: meinheld lets requests be smuggled in chunk sizes, and a chunked
+body with trailers ends its process (tests/security/vectors.py has both).
+
 meinheld owns its loop and gives no turn to anybody, so timers run after each request and once a second.
 It also says port 8000 in every environ, whichever listener a request came by; the listeners are told
 apart by asking the socket, which is what this profile pays for having more than one.

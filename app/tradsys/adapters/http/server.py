@@ -204,15 +204,16 @@ class Server:
         elif self._shedding and not full:
             self._epoll.register(public, select.EPOLLIN)
         self._shedding = full
-        with contextlib.suppress(BlockingIOError):
-            while full:
-                public.accept()[0].close()
+        if full:
+            with contextlib.suppress(OSError):  # Nobody waits, or whoever did is gone.
+                for _ in range(_SHED_A_TURN):
+                    public.accept()[0].close()
 
     def _drain(self) -> None:
         """Take no new connections, answer what has come or is coming, each connection's last."""
         deadline = time.monotonic() + self._limits.drain_ms_max / 1000
         for door in self._doors:
-            if not (self._shedding and door is self._doors[0]):
+            with contextlib.suppress(FileNotFoundError):  # Before the first turn, and while shedding.
                 self._epoll.unregister(door)
             door.shutdown(socket.SHUT_RDWR)
         while self.connections() and time.monotonic() < deadline:
@@ -234,6 +235,7 @@ class Server:
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _SILENCE_S = 0.1
+_SHED_A_TURN = 64
 
 
 def _address(host: str) -> str:
