@@ -105,11 +105,11 @@ def test_a_failed_transaction_leaves_rows_and_position_as_they_were(tmp_path):
     model = open_model(tmp_path)
     write(model, frames[:10])
     before, position = rows(model), model.position
-    next_seq = position.seq + 1
-    unknown = Frame(next_seq, 1, 1, [Entry(CancelOrder("a", 99_999), [(5, 99_999, 4, 1, 1)])])
+    seq = last_seq(frames[10]) + 1
+    unknown = Frame(seq, 1, 1, [Entry(CancelOrder("a", 99_999), [(5, 99_999, 4, 1, 1)])])
 
     with pytest.raises(ReadModelError, match=f"no row of order 99999; the tables end with {position.seq}"):
-        model.write([unknown], b"")
+        model.write([frames[10], unknown], b"")
 
     assert (rows(model), model.position) == (before, position)
     write(model, frames[10:])
@@ -283,25 +283,24 @@ def test_a_view_does_not_change_while_it_is_read(tmp_path):
 def test_threads_read_at_the_same_time_each_its_own_moment(tmp_path):
     frames = Recording(1).record(600)
     model = open_model(tmp_path)
-    write(model, frames[:10])
     reader = ReadModelReader(model.path, PRAGMAS)
-    meeting = threading.Barrier(4)
+    next_write, within = threading.Barrier(4, timeout=10), threading.Barrier(3, timeout=10)
     seen: list[tuple[int, int]] = []
 
     def read() -> None:
         for _ in range(20):
-            meeting.wait()
+            next_write.wait()
             with reader.view() as view:
+                within.wait()
                 orders = view.orders("limits0", limit=1000).items
-                newest = max((past.order.updated_seq for past in orders), default=0)
-                seen.append((newest, view.seq))
+                seen.append((max((past.order.updated_seq for past in orders), default=0), view.seq))
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for number in range(20):
-        meeting.wait()
-        write(model, frames[10 + number : 11 + number])
+    for frame in frames[:20]:
+        next_write.wait()
+        write(model, [frame])
     for thread in threads:
         thread.join()
 
@@ -353,13 +352,13 @@ def test_a_reading_connection_can_not_write(tmp_path):
         view._db.execute("DELETE FROM orders")
 
 
-@pytest.mark.parametrize("version", ["3.51.2", "3.50.9", "2.8.17"])
+@pytest.mark.parametrize("version", ["3.51.2", "3.50.9", "3.9.2", "2.8.17"])
 def test_an_sqlite_that_can_corrupt_shared_files_is_refused(version):
     with pytest.raises(SqliteTooOld, match=f"SQLite {re.escape(version)} can corrupt .* 3.51.3 or newer"):
         check_version(version)
 
 
-@pytest.mark.parametrize("version", ["3.51.3", "3.53.0", "4.0"])
+@pytest.mark.parametrize("version", ["3.51.3", "3.53.0", "3.100.0", "4.0"])
 def test_an_sqlite_from_the_floor_on_is_taken(version):
     check_version(version)
 
@@ -389,3 +388,19 @@ def test_statements_are_prepared_once_for_a_transaction_not_for_each_row(tmp_pat
     assert changes > 500
     assert hits > 0.9 * changes
     assert misses < 15
+
+
+def test_without_a_write_ahead_log_rows_are_the_same(tmp_path):
+    frames = Recording(1).record(400)
+    (tmp_path / "wal").mkdir()
+    with_wal = open_model(tmp_path / "wal")
+    write(with_wal, frames)
+    pragmas = Pragmas(wal=False)
+    model = ReadModel(tmp_path / "readmodel.db", pragmas, [0] * metrics.WORDS_USED)
+
+    write(model, frames)
+
+    assert model.pragmas["journal_mode"] == "delete"
+    assert rows(model) == rows(with_wal)
+    with ReadModelReader(model.path, pragmas).view() as view:
+        assert view.seq == last_seq(frames[-1])

@@ -50,7 +50,7 @@ class Pragmas(Struct, frozen=True):
     cache_size: int = 10_000
     """Pages."""
     mmap_size: int = 268_435_456
-    """Bytes; a multiple of the page size, or SQLite rounds it."""
+    """Bytes of the file that are mapped into memory at most."""
     wal: bool = True
     """Readers don't wait for the writer. Without it, they and the writer exclude each other."""
 
