@@ -210,7 +210,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """When a reply is sent: `process` after the write (survives kill -9), `durable` when the disk has it."""
     sync_interval_ms: Annotated[int, Meta(ge=1, le=250, extra={"unit": "ms"})] = 5
     """How often history syncs the journal: with `process`, about what a power cut may take back."""
-    segment_bytes: Annotated[Bytes, Meta(ge=64 << 10, le=4 << 30)] = 64 << 20
+    segment_bytes: Annotated[Bytes, Meta(ge=1 << 20, le=4 << 30)] = 64 << 20
     """Size of a journal segment; the next one is prepared ahead."""
     snapshot_every: Annotated[int, Meta(ge=1, extra={"unit": "commands"})] = 200_000
     """How often history makes a snapshot; bounds what a start has to replay."""

@@ -40,6 +40,9 @@ class Journal(Protocol):
     def space(self) -> bool:
         """False: the current segment runs low and the next one is not there."""
 
+    def exhausted(self) -> bool:
+        """True: it is all but full and the next one is not there; nothing more can be taken now."""
+
 
 class Clock(Protocol):
     def __call__(self) -> int:
