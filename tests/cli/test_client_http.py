@@ -201,7 +201,7 @@ def test_a_redirect_to_something_else_is_not_followed():
 
 
 def test_a_path_holds_any_name():
-    assert path_of("a/b c", "*", "BTC-USD") == "/a%2Fb%20c/*/BTC-USD"
+    assert path_of("a/b c", "*", "BTC-USD") == "/a%2Fb%20c/%2A/BTC-USD"
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://"])

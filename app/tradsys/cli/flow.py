@@ -25,6 +25,8 @@ from tradsys.flow.model import Model, commands, decimal_text, units_of
 
 PANEL = "Trading"
 TOKEN_TTL_S = 86_400
+PATIENCE_S = 30.0
+"""How long the venue may be away during a replay."""
 DURATION_S = 10
 """How long a flow goes on if nothing else is said."""
 DRY_TICK, DRY_LOT = "0.01", "0.00001"
@@ -293,7 +295,7 @@ class _Clients:
 
     def trader(self, number: int, account: str) -> RestClient:
         token = self._given[number] or session.mint_token(account, "trade read", TOKEN_TTL_S)
-        return RestClient(self._url, token)
+        return RestClient(self._url, token, patience_s=PATIENCE_S)
 
     def admin(self) -> RestClient | None:
         """None where no admin token was given and none can be made."""
@@ -303,7 +305,7 @@ class _Clients:
                 token = session.mint_token(session.DEMO, "admin", TOKEN_TTL_S)
             except Failure:
                 return None
-        return RestClient(self._admin_url, token)
+        return RestClient(self._admin_url, token, patience_s=PATIENCE_S)
 
     def public(self) -> RestClient:
         return RestClient(self._url)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich import progress
 
 PIPE_COLUMNS = 200
+WHOLE_CHARS_MAX = 16
 LINE_EVERY_S = 5.0
 """How often progress is told where there is no terminal."""
 
@@ -68,7 +69,14 @@ def table(
     cells = {column: [cell(row.get(column), column) for row in rows] for column in columns}
     for column in columns:
         numbers = all(_NUMBER.fullmatch(text.plain) for text in cells[column] if text.plain)
-        grid.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
+        longest = max((len(text.plain) for text in cells[column]), default=0)
+        grid.add_column(
+            column.replace("_", " "),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            # On a narrow terminal headings and long texts are broken, names and numbers are not.
+            min_width=longest if longest <= WHOLE_CHARS_MAX else None,
+        )
     for row in zip(*cells.values(), strict=True):
         grid.add_row(*row)
     out.print(grid)

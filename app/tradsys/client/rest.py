@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import chain, repeat
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,8 +21,9 @@ from tradsys.client.records import RECORDS_TYPE, Result, results
 
 API = "/api/v1"
 RETRY_STATUS = 503
-RETRY_WAIT_S = (0.05, 0.2, 0.5, 1.0)
-"""Waits before the second, third, … attempt; a restarted engine is ready within the sum of them."""
+PAUSES_S = (0.05, 0.1, 0.2, 0.5)
+"""Before the second, third, … attempt; the last one again and again."""
+PATIENCE_S = 1.0
 
 
 class Refused(Exception):
@@ -57,13 +59,23 @@ class Answer(Struct, frozen=True):
 class RestClient:
     """One connection to one listener of a venue; not for use by several threads at once.
 
-    `prefix` stands before every path; ops ports have none.
+    `timeout_s` is how long an answer may take, `patience_s` how long the venue may be away before something
+    that may be repeated is given up. `prefix` stands before every path; ops ports have none.
     """
 
-    def __init__(self, url: str, token: str = "", timeout_s: float = 10.0, prefix: str = API) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        timeout_s: float = 10.0,
+        patience_s: float = PATIENCE_S,
+        prefix: str = API,
+    ) -> None:
         self.url = url.rstrip("/")
         self._prefix = prefix
         self._timeout_s = timeout_s
+        self._patience_s = patience_s
         self._connection = Connection(self.url, timeout_s)
         self._token = token
         self._others: dict[str, RestClient] = {}
@@ -124,7 +136,8 @@ class RestClient:
     def _attempts(self, method: str, target: str, headers: str, payload: bytes, repeatable: bool) -> Response:
         if self._token:
             headers += f"Authorization: Bearer {self._token}\r\n"
-        waits = iter(RETRY_WAIT_S if repeatable else ())
+        deadline = time.monotonic() + (self._patience_s if repeatable else 0.0)
+        pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
         while True:
             # A connection that has been idle may have been closed by the other side; the request was
             # never read then, and a new connection is no second attempt.
@@ -134,18 +147,15 @@ class RestClient:
                 self._connection.send(method, target, headers, payload)
                 sent = True
                 response = self._connection.receive()
-                if response.status != RETRY_STATUS:
+                if response.status != RETRY_STATUS or time.monotonic() > deadline:
                     return response
             except OSError as fault:
                 if reused and repeatable:
                     continue
-                if (wait_s := next(waits, None)) is None or isinstance(fault, TimeoutError):
+                if time.monotonic() > deadline:
                     why = "it took too long" if isinstance(fault, TimeoutError) else _why(fault)
                     raise Unreachable(self.url, why, outcome_unknown=sent and method != "GET") from None
-            else:
-                if (wait_s := next(waits, None)) is None:
-                    return response
-            time.sleep(wait_s)
+            time.sleep(next(pauses))
 
     def _elsewhere(self, location: str) -> Answer:
         """Follow a redirect to the process that keeps history."""
@@ -156,7 +166,9 @@ class RestClient:
         if base not in self._others:
             # The token goes only to the host that it was meant for.
             same_host = urlsplit(base).hostname == self._connection.host
-            self._others[base] = RestClient(base, self._token if same_host else "", self._timeout_s)
+            self._others[base] = RestClient(
+                base, self._token if same_host else "", timeout_s=self._timeout_s, patience_s=self._patience_s
+            )
         path = parts.path.removeprefix(API) + (f"?{parts.query}" if parts.query else "")
         return self._others[base].call("GET", path)
 
@@ -187,4 +199,4 @@ def refusal_of(status: int, body: Any) -> Refused:
 
 def path_of(*parts: str) -> str:
     """A path from parts that may hold any character."""
-    return "".join("/" + quote(part, safe="*-_.~") for part in parts)
+    return "".join("/" + quote(part, safe="") for part in parts)

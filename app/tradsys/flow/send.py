@@ -29,7 +29,7 @@ from tradsys.client.records import (
     results,
 )
 from tradsys.client.rest import API, Unreachable, answer_of
-from tradsys.flow.commands import Cancel, FlowCommand, Place, order_of
+from tradsys.flow.commands import Cancel, FlowCommand, OrderBody, Place, order_of
 from tradsys.flow.latency import Latency
 from tradsys.flow.model import units_of
 
@@ -261,19 +261,7 @@ class Sender:
 
     def _record_of(self, command: FlowCommand) -> bytes | None:
         if isinstance(command, Place):
-            order = command.order
-            return place_record(
-                symbol=order.symbol,
-                side=order.side,
-                type=order.type,
-                time_in_force=order.time_in_force,
-                quantity=units_of(order.quantity),
-                price=units_of(order.price or "0"),
-                stop_price=units_of(order.stop_price or "0"),
-                display_quantity=units_of(order.display_quantity or "0"),
-                post_only=order.post_only,
-                client_order_id=order.client_order_id,
-            )
+            return order_record(command.order)
         order_id = self._order_id(command)
         if not order_id:
             return None
@@ -348,6 +336,22 @@ class Sender:
                 if isinstance(command, Place) and (known := self._orders.get(order_of(command))):
                     known.order_id = outcome.order_id
         self._record(command, outcome)
+
+
+def order_record(order: OrderBody) -> bytes:
+    """The binary form of an order."""
+    return place_record(
+        symbol=order.symbol,
+        side=order.side,
+        type=order.type,
+        time_in_force=order.time_in_force,
+        quantity=units_of(order.quantity),
+        price=units_of(order.price or "0"),
+        stop_price=units_of(order.stop_price or "0"),
+        display_quantity=units_of(order.display_quantity or "0"),
+        post_only=order.post_only,
+        client_order_id=order.client_order_id,
+    )
 
 
 def _outcomes(request: _Request, response: Response) -> list[Outcome]:
