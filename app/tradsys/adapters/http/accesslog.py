@@ -65,7 +65,7 @@ class AccessLog:
                     "event": "request",
                     "request_id": request_id,
                     "method": method,
-                    "path": path[:PATH_CHARS_MAX],
+                    "path": _plain(path[:PATH_CHARS_MAX]),
                     "status": int(str(status)[:3]),
                     "engine_us": engine_us,
                 }
@@ -81,3 +81,8 @@ class AccessLog:
         except OSError:
             # A full disk or a closed pipe: orders go on without their lines.
             self.dropped += len(lines)
+
+
+def _plain(text: str) -> str:
+    """Printable ASCII: JSON leaves alone what some terminals obey, as C1 controls and text directions."""
+    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
