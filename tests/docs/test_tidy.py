@@ -75,9 +75,3 @@ def test_nothing_that_was_built_or_made_by_a_run_is_committed():
 
 def test_no_committed_file_is_large():
     assert [name for name in tracked() if (ROOT / name).stat().st_size > 1 << 20] == []
-
-
-def test_test_modules_have_names_of_their_own():
-    names = [Path(name).name for name in tracked() if Path(name).name.startswith("test_")]
-
-    assert sorted(names) == sorted(set(names))
