@@ -506,7 +506,8 @@ def serve_query(settings: Settings) -> int:
         past = ReadModelReader(Path(settings.data_dir) / READMODEL_NAME, pragmas(settings))
         edge = Edge(
             RevocationsFollowed(verifier, past, revocations.revoke),
-            time.time_ns,
+            # The engine's time as of a moment ago: a token that had expired there is not revived here.
+            lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
             lambda: (page.published_seq, page.durable_seq),
             page.epoch,
             origins=settings.cors_origins,

@@ -342,6 +342,7 @@ class Flow:
             idempotency_window_ns=chance.choice((0, 20 * MILLISECOND, HOUR)),
             idempotency_keys_max=chance.choice((3, 20, 60)),
             step_orders_max=chance.choice((1, 2, 3, 5, 1000, 1000)),
+            match_makers_max=chance.choice((5, 2000, 2000, 2000, 2000)),
             protection_ppm=chance.choice((10_000, 50_000, 100_000, 2 * PPM)),
             txn_ids_max=chance.choice((0, 2, 1000)),
             revocations_max=chance.choice((2, 1000)),

@@ -10,6 +10,7 @@ somebody asks; what is reserved, open or collected is summed up anew. It is slow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -569,10 +570,15 @@ class OracleShard:
 
     def tradable_qty(self, order: Order) -> int:
         """How much a FOK would find, counted the way matching would go."""
-        qty = 0
+        qty = takes = 0
         for maker in self.queue(order.symbol, -order.side):
-            if not order.may_trade_at(maker.price):
+            if qty >= order.qty or not order.may_trade_at(maker.price):
                 break
+            takes += 1
+            if maker.shown < maker.open:
+                takes += math.ceil(min(maker.open, order.qty) / maker.display_qty)
+            if takes > self.rules.match_makers_max:
+                return 0
             if maker.time_is_up(self.now):
                 continue
             if maker.account == order.account and order.stp != STP_NONE:
@@ -583,10 +589,15 @@ class OracleShard:
         return qty
 
     def trade(self, taker: Order) -> None:
+        taken = 0
         while taker.where == COMING:
             makers = self.queue(taker.symbol, -taker.side)
             if not makers or not taker.may_trade_at(makers[0].price):
                 return
+            if taken == self.rules.match_makers_max:
+                self.close(taker, EXPIRED, UNFILLED)
+                return
+            taken += 1
             maker = makers[0]
             if maker.time_is_up(self.now):
                 self.close(maker, EXPIRED, TIME_UP)
@@ -667,7 +678,7 @@ class OracleShard:
     def step_of_stops(self, work: Work) -> tuple[int, bool]:
         done = 0
         while stop := self.due_stop(work.symbol):
-            if done == self.rules.step_orders_max:
+            if done == self.rules.step_orders_max or len(self.events) >= self.rules.match_makers_max:
                 return done, True
             done += 1
             if stop.time_is_up(self.now):
@@ -814,7 +825,9 @@ class OracleShard:
             self.begin(Work(self.seq, "cancel", command.account, reason=BY_KILL))
 
     def set_rules(self, rules: Rules) -> Refusal | None:
-        if rules.step_orders_max < 1 or any(getattr(rules, name) < 0 for name in rules.__struct_fields__):
+        if min(rules.step_orders_max, rules.match_makers_max) < 1 or any(
+            getattr(rules, name) < 0 for name in rules.__struct_fields__
+        ):
             return NOT_ALLOWED, 0, 0
         self.rules = rules
         return None

@@ -182,6 +182,28 @@ def test_a_fok_takes_an_icebergs_next_slice_before_a_worse_price() -> None:
     ]
 
 
+def test_an_order_takes_at_most_as_many_makers_as_the_rules_allow() -> None:
+    desk = a_desk("ann sell 1 @ 1000", "bob sell 1 @ 1000", "ann sell 1 @ 1001")
+    desk.rule(match_makers_max=2)
+
+    assert desk.buy(5, at=1001) == [
+        accepted(4),
+        traded(1, 1, 4, 1000, 1, left=(0, 4)),
+        traded(2, 2, 4, 1000, 1, left=(0, 3)),
+        closed(4, EXPIRED, UNFILLED, 3),
+    ]
+    assert desk.book() == ([], [(1001, 1)])
+
+
+def test_a_fok_that_would_take_too_often_from_an_iceberg_does_not_trade_at_all() -> None:
+    desk = a_desk()
+    desk.sell(100, at=1000, by="ann", display_qty=1)
+    desk.sell(50, at=1001, by="bob")
+    desk.rule(match_makers_max=20)
+
+    assert desk.buy(40, at=1001, time_in_force=FOK) == [accepted(3), closed(3, EXPIRED, UNFILLED, 40)]
+
+
 def test_a_fok_does_not_count_own_orders_under_self_trade_prevention() -> None:
     desk = a_desk("cat sell 5 @ 1000", "ann sell 5 @ 1000")
 

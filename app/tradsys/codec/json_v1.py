@@ -19,6 +19,9 @@ from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, exp
 from tradsys.core import messages as m
 from tradsys.core.order import Order
 
+ICEBERG_SLICES_MAX = 1_000
+"""Each slice is one more trade for whoever takes it; crumbs would keep others from larger makers."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _TIME = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _ORDER_ID = re.compile(r"([a-z0-9-]{1,8})-([1-9][0-9]{0,18})", re.ASCII)
@@ -251,6 +254,11 @@ def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
             "is for orders that may rest",
         ),
         (order.display_qty <= order.qty, "display_quantity", "exceeds quantity"),
+        (
+            not order.display_qty or order.qty <= order.display_qty * ICEBERG_SLICES_MAX,
+            "display_quantity",
+            "is less than a thousandth of quantity",
+        ),
         ((order.expire_at != 0) == (tif == m.GTD), "expire_at", "is for gtd orders, which need it"),
         (not order.expire_at or order.expire_at > now, "expire_at", "has passed"),
         (order.valid_until >= 0, "valid_until", "is a unix time in nanoseconds"),

@@ -13,7 +13,7 @@ from typing import Any
 
 from tradsys.core.order import Level, Order
 
-TRADED, EXPIRED_MAKER, CANCELED_MAKER, CANCELED_TAKER, REPLENISHED_MAKER = 1, 2, 3, 4, 5
+TRADED, EXPIRED_MAKER, CANCELED_MAKER, CANCELED_TAKER, REPLENISHED_MAKER, STOPPED_TAKER = 1, 2, 3, 4, 5, 6
 
 Step = tuple[int, Order, int, int]
 """(what, order, qty, the order's open_qty afterwards); for REPLENISHED_MAKER qty is the new slice."""
@@ -101,12 +101,13 @@ class OrderBook:
             level.shown -= order.shown - order.open_qty
             order.shown = order.open_qty
 
-    def take(self, taker: Order, now: int, stp: int) -> list[Step]:
+    def take(self, taker: Order, now: int, stp: int, makers_max: int) -> list[Step]:
         """Match an order as a taker up to its price; what remains open is the caller's to rest or close.
 
         Steps come best price first and, within a price, earliest first. Makers that are filled,
         expired or canceled have left the book when this returns; `taker.open_qty` is what is left.
-        `stp` is the taker's self-trade prevention (0 none, 1 cancel taker, 2 maker, 3 both).
+        `stp` is the taker's self-trade prevention (0 none, 1 cancel taker, 2 maker, 3 both). After
+        `makers_max` makers a taker that could go on is stopped.
         """
         other = self.asks if taker.side > 0 else self.bids
         ranks, levels = other.ranks, other.levels
@@ -118,6 +119,11 @@ class OrderBook:
             level = levels[ranks[-1]]
             maker = level.head
             while maker is not None:
+                if not makers_max:
+                    steps.append((STOPPED_TAKER, taker, 0, open_qty))
+                    taker.open_qty = open_qty
+                    return steps
+                makers_max -= 1
                 if 0 < maker.expire_at <= now:
                     level.unlink(maker)
                     steps.append((EXPIRED_MAKER, maker, 0, maker.open_qty))
@@ -159,8 +165,11 @@ class OrderBook:
         taker.open_qty = open_qty
         return steps
 
-    def fillable(self, taker: Order, now: int, stp: int) -> bool:
-        """Whether all of a fill-or-kill order could trade: shown slices of live, foreign orders only."""
+    def fillable(self, taker: Order, now: int, stp: int, makers_max: int) -> bool:
+        """Whether all of a fill-or-kill order could trade: shown slices of live, foreign orders only.
+
+        And whether it could do so by taking at most `makers_max` times from an order, counted at worst.
+        """
         other = self.asks if taker.side > 0 else self.bids
         bound = taker.price * other.sign
         missing = taker.open_qty
@@ -169,6 +178,13 @@ class OrderBook:
                 return False
             order = other.levels[rank].head
             while order is not None:
+                if order.shown < order.open_qty:
+                    # Its next slices may come before worse prices: each of them would be taken like a maker.
+                    makers_max -= 1 - (-min(order.open_qty, taker.open_qty) // order.display_qty)
+                else:
+                    makers_max -= 1
+                if makers_max < 0:
+                    return False
                 if 0 < order.expire_at <= now:
                     pass
                 elif stp and order.account is taker.account:

@@ -134,6 +134,8 @@ class Rules(Struct, frozen=True, gc=False, array_like=True):
     revocations_max: int = 100_000
     accounts_max: int = 100_000
     instrument_versions_max: int = 10_000
+    match_makers_max: int = 2_000
+    """Resting orders that one order may take; what is left of it then ends. Bounds the longest command."""
 
 
 # --- commands of accounts ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from tradsys.core import snapshot
 from tradsys.core.account import Account, Balance, Holding
-from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, TRADED
+from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, STOPPED_TAKER, TRADED
 from tradsys.core.expiry import Expiries
 from tradsys.core.market import Market, band
 from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory, Record
@@ -379,7 +379,7 @@ class Shard:
         command: PlaceOrder = taker.command
         book = market.book
         tif = command.time_in_force
-        if tif == FOK and not book.fillable(taker, now, command.stp):
+        if tif == FOK and not book.fillable(taker, now, command.stp, self.rules.match_makers_max):
             self._close(market, taker, EXPIRED, UNFILLED, seq, now, events)
             return
         opposite = book.asks.ranks if taker.side > 0 else book.bids.ranks
@@ -394,9 +394,9 @@ class Shard:
             events.append((RESTED_EVENT, taker.id, taker.side, taker.price, taker.shown, taker.open_qty))
 
     def _trade(self, market: Market, taker: Order, stp: int, seq: int, now: int, events: list[Event]) -> bool:
-        """Take from the book and settle every step of it. True: the taker was canceled by self-trade."""
+        """Take from the book and settle every step of it. True: the taker has ended with quantity left."""
         open_qty = taker.open_qty
-        for what, order, qty, left in market.book.take(taker, now, stp):
+        for what, order, qty, left in market.book.take(taker, now, stp, self.rules.match_makers_max):
             if what == TRADED:
                 open_qty -= qty
                 self._settle(market, taker, order, qty, open_qty, left, seq, now, events)
@@ -406,6 +406,9 @@ class Shard:
                 self._close(market, order, CANCELED, BY_SELF_TRADE, seq, now, events)
             elif what == CANCELED_TAKER:
                 self._close(market, taker, CANCELED, BY_SELF_TRADE, seq, now, events)
+                return True
+            elif what == STOPPED_TAKER:
+                self._close(market, taker, EXPIRED, UNFILLED, seq, now, events)
                 return True
             else:
                 events.append((REPLENISHED_EVENT, order.id, qty))
@@ -519,7 +522,7 @@ class Shard:
             return
         done = 0
         while (order := market.next_due_stop()) is not None:
-            if done == self.rules.step_orders_max:
+            if done == self.rules.step_orders_max or len(events) >= self.rules.match_makers_max:
                 if work is None:
                     work = Work(seq, "", market.instrument.symbol, 0, 0)
                     self.work.append(work)
@@ -772,7 +775,9 @@ class Shard:
 
     def _set_rules(self, command: SetRules, seq: int, now: int) -> list[Event]:
         rules = command.rules
-        if rules.step_orders_max < 1 or any(getattr(rules, name) < 0 for name in rules.__struct_fields__):
+        if min(rules.step_orders_max, rules.match_makers_max) < 1 or any(
+            getattr(rules, name) < 0 for name in rules.__struct_fields__
+        ):
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
         self.rules = self.orders.rules = self.keys.rules = rules
         return [(SET_EVENT, 20)]

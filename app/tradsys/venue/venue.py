@@ -25,7 +25,7 @@ from tradsys.codec.errors import (
     UNKNOWN_SYMBOL,
     Problem,
 )
-from tradsys.codec.json_v1 import OrderState, state_of
+from tradsys.codec.json_v1 import ICEBERG_SLICES_MAX, OrderState, state_of
 from tradsys.core.messages import (
     NOT_TRADING,
     CancelOrder,
@@ -139,6 +139,9 @@ class Venue:
                     order = None
                 if order is not None and isinstance(command, ReplaceOrder):
                     market = shard.markets[order.command.symbol]
+                    if command.qty > order.display_qty * ICEBERG_SLICES_MAX > 0:
+                        outcomes.append(Problem(INVALID_REQUEST, "quantity has more than 1000 slices"))
+                        continue
                     if (command.qty or order.qty) * (command.price or order.price) * market.unit > AMOUNT_MAX:
                         outcomes.append(Problem(INVALID_REQUEST, _UNCOUNTABLE))
                         continue

@@ -123,6 +123,7 @@ class NewRules(Struct, forbid_unknown_fields=True):
     revocations_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
     accounts_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
     instrument_versions_max: Annotated[int, Meta(ge=1, le=2**53)] | UnsetType = UNSET
+    match_makers_max: Annotated[int, Meta(ge=1, le=10_000)] | UnsetType = UNSET
 
 
 class AdminAccount(Struct):
