@@ -77,7 +77,7 @@ def look(bug: Bug, tree: Path) -> tuple[bool, str]:
     )  # fmt: skip
     assert where.stdout.startswith(str(tree)), "the copy is not what the tests would import"
     try:
-        # One failure is enough; 1 is "tests ran and failed", anything else is a mistake in the patch.
+        # 1 is "tests ran and failed", anything else is a mistake in the patch.
         ran = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *bug.caught_by],
             cwd=tree, env=environ, capture_output=True, text=True, timeout=TIME_LIMIT_S,
@@ -85,7 +85,8 @@ def look(bug: Bug, tree: Path) -> tuple[bool, str]:
     except subprocess.TimeoutExpired:
         return False, f"the tests did not end in {TIME_LIMIT_S} s"
     last = (ran.stdout.strip() or ran.stderr.strip() or "nothing").splitlines()[-1]
-    return ran.returncode == 1, last if ran.returncode == 1 else f"exit code {ran.returncode}: {last}"
+    # A test that could not even be set up has noticed nothing.
+    return ran.returncode == 1 and " failed" in f" {last}", f"exit code {ran.returncode}: {last}"
 
 
 def main() -> int:
