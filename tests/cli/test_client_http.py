@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tradsys.client.http import Connection, ConnectionLost, Response
 from tradsys.client.rest import Refused, RestClient, Unreachable, path_of
@@ -18,12 +25,16 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 class Server:
     """Answers each request of each connection with the next of `answers`; b"" closes the connection."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, tls: Path | None = None) -> None:
         self.requests: list[bytes] = []
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if tls else None
+        if self._tls:
+            self._tls.load_cert_chain(tls)
         self.connections = 0
         self._answers = list(answers)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -33,6 +44,11 @@ class Server:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
+            if self._tls:
+                try:
+                    peer = self._tls.wrap_socket(peer, server_side=True)
+                except ssl.SSLError:
+                    continue
             self.connections += 1
             with peer:
                 while self._answers and (request := self._read(peer)):
@@ -40,8 +56,9 @@ class Server:
                     answer = self._answers.pop(0)
                     if not answer:
                         break
-                    for i in range(0, len(answer), 7):  # In pieces, as a network may deliver it.
-                        peer.sendall(answer[i : i + 7])
+                    step = 7 if len(answer) < 1_000 else 50_000  # In pieces, as a network may deliver it.
+                    for i in range(0, len(answer), step):
+                        peer.sendall(answer[i : i + step])
 
     def _read(self, peer: socket.socket) -> bytes:
         data = b""
@@ -64,8 +81,8 @@ class Server:
 
 
 @contextmanager
-def served(*answers: bytes) -> Iterator[Server]:
-    server = Server(*answers)
+def served(*answers: bytes, tls: Path | None = None) -> Iterator[Server]:
+    server = Server(*answers, tls=tls)
     try:
         yield server
     finally:
@@ -97,6 +114,57 @@ def test_each_way_to_end_a_body_is_read_whole_and_the_connection_stays(answer: b
         assert connection.request("GET", "/a").body == body
         assert connection.request("GET", "/b") == Response(200, {"content-length": "2"}, b"{}")
         assert server.connections == 1
+
+
+def test_a_body_larger_than_one_read_is_whole():
+    body = b"0123456789" * 20_000
+    with served(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body), OK) as server:
+        connection = Connection(server.url)
+
+        assert connection.request("GET", "/").body == body
+        assert connection.request("GET", "/").body == b"{}"
+
+
+def test_a_body_that_ends_too_early_is_a_lost_connection():
+    with served(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel", b"") as server:
+        connection = Connection(server.url, timeout_s=0.5)
+
+        with pytest.raises((ConnectionLost, TimeoutError)):
+            connection.request("GET", "/")
+        assert not connection.is_open
+
+
+def test_https_is_spoken_with_those_whose_certificate_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trusted = certificate(tmp_path)
+    with served(OK, OK, tls=trusted) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            Connection(server.url).request("GET", "/")
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+
+        assert Connection(server.url).request("GET", "/").body == b"{}"
+
+
+def certificate(directory: Path) -> Path:
+    """A certificate for 127.0.0.1 with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "venue")])
+    now = datetime.now(UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = directory / "venue.pem"
+    path.write_bytes(secret + signed.public_bytes(serialization.Encoding.PEM))
+    return path
 
 
 def test_an_answer_without_a_length_ends_with_the_connection():

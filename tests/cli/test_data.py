@@ -226,10 +226,12 @@ def test_a_backup_under_load_is_a_state_that_the_venue_was_in_and_a_restored_ven
         while read_seq(venue) < 300:
             time.sleep(0.01)
         made = [tradsys("backup", tmp_path / f"b{number}", "--json", env=venue.env) for number in range(2)]
+        live = tradsys("verify", "--json", env=venue.env).json
         load.join()
         venue.stop()
 
         assert [ended.code for ended in (*made, *results)] == [0] * 3, (made, results)
+        assert (live["live"], live["from_seq"], live["seq"] >= 300) == (True, 0, True)
         first, second = (ended.json for ended in made)
         assert 300 <= first["seq"] < second["seq"]
         for manifest in (first, second):

@@ -24,7 +24,7 @@ def tops_of(path: Path) -> list[Top]:
 def test_the_venue_has_the_tops_of_the_exchange_after_each_message(
     run: Run, tmp_path: Path, seed: int, name: str, halts: bool
 ):
-    day = sample(seed, 6_000, halts)
+    day = sample(seed, 3_000, halts)
     file, tops = day.write(tmp_path / name), tmp_path / "tops.csv"
 
     report = run(
@@ -44,7 +44,7 @@ def test_the_venue_has_the_tops_of_the_exchange_after_each_message(
     assert tuple(report["top"].values()) == day.tops[-1]
     assert (report["messages"], report["tops"]) == (len(day.lines), len(day.tops))
     assert (report["other_maker"], report["traded_on_arrival"], report["corrections"]) == (0, 0, 0)
-    assert (report["refusals"], report["book_checks"]) == ({}, 13)
+    assert (report["refusals"], report["book_checks"]) == ({}, 7)
     unknown = {kind: n for kind, n in day.unknown.items() if n}
     words = {1: "new order", 2: "partial cancel", 3: "delete", 4: "visible execution", 7: "trading state"}
     assert report["unknown_orders"] == {words[kind]: unknown[kind] for kind in sorted(unknown)}
@@ -195,7 +195,7 @@ def test_an_answer_that_does_not_fit_the_book_is_noticed(venue: RunningVenue):
 
 
 def test_a_kill_of_the_engine_in_the_middle_changes_no_top(venue: RunningVenue, run: Run, tmp_path: Path):
-    day = sample(5, 3_000)
+    day = sample(5, 1_500)
     file = day.write(tmp_path / "day.csv")
     tops: list[Top] = []
     place = exchange(venue, venue.market(tick_size="0.01", lot_size="1"), tops, batch=50)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from itertools import islice
@@ -123,6 +126,23 @@ def test_the_flow_keeps_its_rate_and_tells_latencies(venue: RunningVenue, run: R
     assert "commands per s" in told and "accepted as" in told
 
 
+def test_ctrl_c_ends_a_flow_with_its_report(venue: RunningVenue, run: Run):
+    symbol = venue.market(tick_size="0.01", lot_size="0.00001")
+    flow = subprocess.Popen(
+        [sys.executable, "-m", "tradsys", "flow", "--symbol", symbol, "--duration", "60s", "--json"],
+        env=venue.env,
+        stdout=subprocess.PIPE,
+    )
+    while not run("book", symbol, "--json").json["bids"]:
+        time.sleep(0.02)
+
+    flow.send_signal(signal.SIGINT)
+    told, _ = flow.communicate(timeout=30)
+
+    assert flow.returncode == 130
+    assert json.loads(told)["sent"] > 0
+
+
 def test_an_account_that_does_not_exist_ends_the_flow(run: Run):
     ended = run("flow", "--count", "10", "--account", "nobody")
 
@@ -162,13 +182,13 @@ def test_a_kill_in_the_middle_loses_and_doubles_nothing(tmp_path: Path, batch: i
             if isinstance(command, Place) and not outcome.code:
                 accepted[command.order.client_order_id] = outcome.order_id.rpartition("-")[2]
 
-        report = sender.run(islice(commands(MODEL), 3_000), record=record)
+        report = sender.run(islice(commands(MODEL), 1_500), record=record)
         killer.join()
         venue.stop()
 
         assert killed.is_set()
         assert report.retries > 0
-        assert report.sent + report.skipped == 3_000
+        assert report.sent + report.skipped == 1_500
         assert journalled_orders(venue.data) == accepted
 
 

@@ -65,10 +65,13 @@ flow.register(app)
 bench.register(app)
 
 
+command = typer.main.get_command(app)
+
+
 def main() -> None:
     """The console script; see failures.py for the exit codes."""
     try:
-        app()
+        command(prog_name="tradsys")
     except Failure as failure:
         _end(failure.exit_code, failure.message, failure.hint)
     except Refused as refusal:
