@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.api.venue_process import RunningVenue, running_venue
 from tests.cli.command import Ended, tradsys
 from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.log.files import OsFiles
+from tradsys.adapters.log.lock import lock_directory
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.log.segments import prepare_next_segment
 from tradsys.adapters.log.writer import LogWriter
@@ -135,6 +137,20 @@ def test_a_lost_tail_is_found(data: Data, copy: Path):
     last.write_bytes(last.read_bytes()[:1000].ljust(SEGMENT_BYTES, b"\0"))
 
     assert data.run("verify", data=copy).code == 70
+
+
+@pytest.mark.parametrize("command", [("verify",), ("backup", "elsewhere")])
+def test_a_directory_whose_engine_is_just_starting_is_locked(
+    data: Data, copy: Path, command: tuple[str, ...]
+):
+    (copy / "page").unlink()
+    lock = lock_directory(str(copy))
+    try:
+        ended = data.run(*command[:1], *(copy.parent / name for name in command[1:]), data=copy)
+    finally:
+        os.close(lock)
+
+    assert (ended.code, "an engine is starting" in ended.err) == (75, True)
 
 
 def test_a_directory_without_a_journal_is_named(data: Data, tmp_path: Path):

@@ -34,7 +34,7 @@ from tradsys.adapters.log.lock import LOCK_NAME, DirectoryLocked, lock_directory
 from tradsys.adapters.log.mark import Mark, MarkFile
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.log.segments import segment_indexes, segment_name
-from tradsys.cli.datadir import directory_of, page_of, verify
+from tradsys.cli.datadir import directory_of, page_of, starting, verify
 from tradsys.cli.failures import JOURNAL, Failure
 from tradsys.settings import Settings
 
@@ -191,7 +191,8 @@ def _end_of(directory: Path) -> Iterator[_End]:
     try:
         lock = lock_directory(str(directory))
     except DirectoryLocked:
-        assert page is not None, "an engine that holds the lock has a page"
+        if page is None:
+            raise starting(directory) from None
         durable_seq = page.durable_seq
     reader = LogReader(str(directory), OsFiles(), _newest_snapshot_seq(directory, durable_seq))
     try:

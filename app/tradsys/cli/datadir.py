@@ -26,7 +26,7 @@ from tradsys.adapters.log.reader import BrokenLog, LogReader
 from tradsys.adapters.log.recovery import recover
 from tradsys.adapters.log.segments import segment_indexes
 from tradsys.adapters.page.page import Page, PageError, boot_id
-from tradsys.cli.failures import JOURNAL, Failure
+from tradsys.cli.failures import JOURNAL, LOCKED, Failure
 from tradsys.codec.frame import COMMANDS_FRAME, first_difference
 from tradsys.compose import PAGE_FILE, replayer
 from tradsys.core.shard import Shard
@@ -84,6 +84,11 @@ def page_of(directory: Path) -> Page | None:
         return page
     page.close()
     return None
+
+
+def starting(directory: Path) -> Failure:
+    """Why nothing can be read: an engine has the directory, and has not said yet how far its journal is."""
+    return Failure(f"an engine is starting in {directory}", "try again in a moment", LOCKED)
 
 
 def replay(settings: Settings, until: int | None, moved: Moved) -> Moment:
@@ -195,7 +200,8 @@ def _verify(settings: Settings, directory: Path, moved: Moved, live: bool) -> Ve
     if page:
         page.close()
     if live:
-        assert published is not None, "an engine that holds the lock has a page"
+        if published is None:
+            raise starting(directory)
         epoch, chain_found = _follow(directory, walk, seq, chain, published, moved)
     else:
         found = recover(

@@ -18,6 +18,19 @@ from tradsys.flow.lobster import LobsterError
 from tradsys.settings import CONFIG_ENV, SettingsError
 from tradsys.venue.ports import JournalError
 
+HINTS = {
+    1001: "ask what became of it: tradsys order get CLIENT_ORDER_ID --client",
+    1003: "tradsys symbols lists what there is; tradsys admin symbol define adds one",
+    1004: "tradsys symbols shows tick and lot",
+    1010: "tradsys symbols shows the status; tradsys admin resume ends a halt",
+    1020: "the venue starts or ends; try again in a moment",
+    2001: "pass --token, or make one with tradsys token --account NAME",
+    2002: "make a new one with tradsys token --account NAME",
+    2003: "another scope, or an account that exists: tradsys admin account create NAME",
+    3005: "an admin lifts it: tradsys admin kill NAME off",
+}
+"""What to do about a refusal, where it is not said by the refusal itself."""
+
 app = typer.Typer(
     name="tradsys",
     no_args_is_help=True,
@@ -75,7 +88,7 @@ def main() -> None:
     except Failure as failure:
         _end(failure.exit_code, failure.message, failure.hint)
     except Refused as refusal:
-        _end(ERROR, _refused(refusal), "")
+        _end(ERROR, _refused(refusal), HINTS.get(refusal.code, ""))
     except Unreachable as failure:
         unknown = (
             "whether it was done is unknown: look before you repeat it" if failure.outcome_unknown else ""

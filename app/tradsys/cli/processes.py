@@ -69,7 +69,7 @@ class _Greeting:
                 "admin": f"{session.admin_url('')}/api/v1/admin",
                 "history": f"http://{settings.host}:{settings.query_port}/api/v1",
                 "health": f"http://{settings.host}:{settings.ops_port}/readyz",
-                "metrics": f"http://{settings.host}:{settings.history_port}/metrics",
+                "metrics": f"http://{settings.host}:{settings.ops_port}/metrics",
             }
         )
         try:
