@@ -7,11 +7,11 @@ import functools
 import re
 from types import SimpleNamespace
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jsonschema_rs
 
-from tradsys.adapters.http.app import admin_routes
+from tradsys.adapters.http.app import Route, admin_routes, public_routes
 from tradsys.adapters.http.openapi import document
 from tradsys.adapters.http.orders import Desk
 from tradsys.core.shard import Shard
@@ -47,7 +47,7 @@ class Described:
         return min(found, key=lambda template: template.count("{")) if found else None
 
     def hold(self, method: str, target: str, reply: Answered) -> None:
-        path = re.sub(r"^/s/a/", "/", urlsplit(target).path)
+        path = re.sub(r"^/s/a/", "/", unquote(urlsplit(target).path))
         template = self.template(path)
         operation = self.document["paths"].get(template, {}).get(method.lower())
         what = f"{method} {target} -> {reply.status} {reply.body[:500]!r}"
@@ -80,9 +80,15 @@ class Described:
             raise AssertionError(f"{error.message} at {list(error.instance_path)}: {what}") from None
 
 
+def routes() -> tuple[list[Route], list[Route]]:
+    """The public and the admin listener's routes, of a venue that does not run."""
+    nothing: Any = SimpleNamespace(shard=Shard("a"))
+    desk = Desk(nothing, query_url="", other_symbols={}, count_order=print)
+    public = public_routes(desk, endpoint="", batch_body_max=1)
+    return public, admin_routes(desk, revoked=print, token_life_max_s=1, drain=print)
+
+
 @functools.cache
 def admin_document() -> Described:
     """The document of the admin listener, which serves none: described from its routes alone."""
-    nothing: Any = SimpleNamespace(shard=Shard("a"))
-    desk = Desk(nothing, query_url="", other_symbols={}, count_order=print)
-    return Described(document(admin_routes(desk, revoked=print, token_life_max_s=1, drain=print)))
+    return Described(document(routes()[1]))

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.api.described import admin_document
+from tests.api.described import admin_document, routes
 from tests.api.venue_process import API, Reply, RunningVenue, Trader
-from tradsys.adapters.http.app import admin_routes, public_routes
 from tradsys.adapters.http.openapi import OPERATIONS, PATH, OpenApiResource, methods_of
-from tradsys.adapters.http.orders import Desk
 from tradsys.codec.errors import ERRORS
-from tradsys.core.shard import Shard
 
 VERBS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
@@ -28,14 +24,9 @@ def document(venue: RunningVenue) -> dict[str, Any]:
     return venue.described().document
 
 
-def routes() -> list[tuple[str, Any]]:
-    nothing: Any = SimpleNamespace(shard=Shard("a"))
-    desk = Desk(nothing, query_url="", other_symbols={}, count_order=print)
-    return [
-        *public_routes(desk, endpoint="", batch_body_max=1),
-        *admin_routes(desk, revoked=print, token_life_max_s=1, drain=print),
-        (PATH, OpenApiResource([])),
-    ]
+def all_routes() -> list[tuple[str, Any]]:
+    public, admin = routes()
+    return [*public, *admin, (PATH, OpenApiResource([]))]
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -46,7 +37,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def test_the_table_of_operations_has_every_route_and_nothing_else() -> None:
-    routed = {(type(resource), method) for _, resource in routes() for method in methods_of(resource)}
+    routed = {(type(resource), method) for _, resource in all_routes() for method in methods_of(resource)}
 
     assert OPERATIONS.keys() == routed
 
@@ -55,7 +46,7 @@ def test_the_document_has_the_paths_of_the_routes(document: dict[str, Any]) -> N
     described = {(method, path) for method, path, _ in operations(document)}
     described |= {(method, path) for method, path, _ in operations(admin_document().document)}
 
-    assert described == {(method, path) for path, resource in routes() for method in methods_of(resource)}
+    assert described == {(method, path) for path, resource in all_routes() for method in methods_of(resource)}
 
 
 def test_a_method_is_answered_if_and_only_if_it_is_described(

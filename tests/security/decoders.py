@@ -139,13 +139,14 @@ def decimal(data: bytes) -> None:
 
 
 def journal_frame(data: bytes) -> None:
+    """Guided by what is compared, a fuzzer writes the right hash: then the rest has to be typed as well."""
     try:
         frame = decode_frame(data, 16, 9)
-    except FrameError:
+        entries = decode_entries(frame)
+    except FrameError as error:
+        assert str(error)
         return
-    # Nothing else comes through the hash.
-    assert data.startswith(framed(encode_payload(ENTRIES)))
-    assert decode_entries(frame) == ENTRIES
+    assert len(entries) == frame.count and frame.last_seq == frame.first_seq + frame.count - 1
 
 
 def journal_payload(data: bytes) -> None:

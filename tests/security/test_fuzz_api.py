@@ -1,0 +1,142 @@
+"""F2: requests made from the API's own description, good and bad ones: typed answers, never a fault.
+
+COUNT_F2 requests for each operation (10; 1,500, about 60,000 in all, in `make reliability`). Each reply is
+held to the description. Afterwards the venue must still run, have logged no fault, and come back from its
+journal as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+
+from tests.api.described import routes
+from tests.api.venue_process import HOST, Reply, RunningVenue, running_venue
+from tradsys.adapters.http.openapi import document
+
+COUNT = int(os.environ.get("COUNT_F2", "10"))
+ORDERS = 12
+"""Orders that there are when it begins."""
+
+KNOWN = {
+    "symbol": ["BTC-USD", "ETH-USD"],
+    "account": ["demo", "poor"],
+    "order_id": [f"a-{number}" for number in range(1, 30)],
+    "client_order_id": ["k0", "k1", "new"],
+}
+"""What exists: made-up names alone would seldom get further than to the first check."""
+
+
+def knowing(described: dict[str, Any]) -> dict[str, Any]:
+    """The same description with names that exist."""
+    known = copy.deepcopy(described)
+    for item in known["paths"].values():
+        for operation in item.values():
+            for parameter in operation["parameters"]:
+                if parameter.get("name") in KNOWN:
+                    parameter["schema"] = {"enum": KNOWN[parameter["name"]]}
+    for schema in known["components"]["schemas"].values():
+        for name in KNOWN.keys() & schema.get("properties", {}).keys():
+            schema["properties"][name] = {"enum": KNOWN[name]}
+    return known
+
+
+PUBLIC, ADMIN = (document(some) for some in routes())
+# Drain ends the venue, which is what it is for.
+del ADMIN["paths"]["/api/v1/admin/drain"]
+SCHEMAS = {
+    port: [schemathesis.openapi.from_dict(one) for one in (described, knowing(described))]
+    for port, described in (("port", PUBLIC), ("admin_port", ADMIN))
+}
+OPERATIONS = [
+    (port, method.upper(), path)
+    for port, described in (("port", PUBLIC), ("admin_port", ADMIN))
+    for path, item in described["paths"].items()
+    for method in item
+]
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
+    directory = tmp_path_factory.mktemp("venue")
+    with running_venue(directory, segment_bytes=64 << 20) as running:
+        running.ok(running.admin("POST", "/accounts", {"account": "poor", "mode": "cash"}))
+        running.deposit("poor", "USD", "100")
+        token = running.token("demo")
+        for i in range(ORDERS):
+            order = {
+                "symbol": "BTC-USD",
+                "side": "buy",
+                "type": "limit",
+                "quantity": "1",
+                "price": f"{i + 1}",
+            }
+            running.ok(running.call("POST", "/orders", order | {"client_order_id": f"k{i}"}, token))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("port", "method", "path"), OPERATIONS, ids=lambda part: str(part).removeprefix("/api/v1")
+)
+def test_whatever_is_asked_is_answered_as_described(
+    venue: RunningVenue, session: requests.Session, port: str, method: str, path: str
+) -> None:
+    tokens = [venue.token(account, "trade read admin") for account in ("demo", "poor")]
+    base_url = f"http://{HOST}:{venue.ports[port]}"
+    cases = st.one_of(
+        schema[path][method].as_strategy(generation_mode=mode)
+        for schema in SCHEMAS[port]
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    )
+
+    @settings(max_examples=COUNT, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases, token=st.sampled_from(tokens))
+    def ask(case: Any, token: str) -> None:
+        sent = case.as_transport_kwargs(base_url=base_url, headers={"Authorization": f"Bearer {token}"})
+        answer = session.request(**sent, allow_redirects=False, timeout=20)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        reply = Reply(answer.status_code, headers, answer.content)
+        if "x-request-id" not in headers:
+            # The server itself refuses what is no HTTP, or too much of it.
+            assert (reply.status, reply.body) in ((400, b""), (431, b""))
+            return
+        assert reply.status < 500, reply
+        assert answer.request.path_url is not None
+        venue.described(port).hold(method, answer.request.path_url, reply)
+
+    ask()
+
+
+def test_the_venue_still_runs_and_has_met_no_fault(venue: RunningVenue) -> None:
+    assert venue.call("GET", "/time").status == 200
+    assert b'"event":"fault"' not in venue.log()
+
+
+def test_the_venue_comes_back_as_it_was(venue: RunningVenue) -> None:
+    def state() -> list[bytes]:
+        replies = [
+            venue.admin("GET", path) for path in ("/rules", "/accounts", "/accounts/demo", "/accounts/poor")
+        ]
+        return [reply.body for reply in (*replies, venue.call("GET", "/symbols"))]
+
+    before = state()
+
+    venue.kill9()
+    venue.start()
+
+    assert state() == before
