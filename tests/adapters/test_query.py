@@ -68,7 +68,7 @@ class World:
         return self.client.simulate_get("/api/v1" + path, headers=headers, params=params)
 
     def orders(self, account: str, *, is_open: bool):
-        for bucket in self.shard.orders.buckets:
+        for bucket in self.shard.orders.chunks.values():
             for order in bucket.values():
                 if order.account.name == account and (order.status < 3) == is_open:
                     yield order

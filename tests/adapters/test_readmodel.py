@@ -67,7 +67,7 @@ def test_every_order_reads_like_the_one_in_the_engines_memory(tmp_path, seed):
     for _ in range(60):
         write(model, recording.record(25))
         with reader.view() as view:
-            for bucket in recording.shard.orders.buckets:
+            for bucket in recording.shard.orders.chunks.values():
                 for order in bucket.values():
                     past = view.order(order.account.name, order.id)
                     assert past is not None and past.refusal == 0

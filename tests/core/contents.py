@@ -15,9 +15,7 @@ from tradsys.core.shard import Shard
 
 
 def contents_of(shard: Shard) -> dict[str, Any]:
-    in_memory = sorted(
-        (id, order) for bucket in filter(None, shard.orders.buckets) for id, order in bucket.items()
-    )
+    in_memory = sorted((id, order) for bucket in shard.orders.chunks.values() for id, order in bucket.items())
     records = sorted(
         (key, record) for bucket in filter(None, shard.keys.buckets) for key, record in bucket.items()
     )

@@ -174,6 +174,6 @@ def test_filled_orders_leave_memory() -> None:
     for _ in range(100):
         desk.trade_at(1000)
 
-    in_memory = sum(len(bucket) for bucket in desk.shard.orders.buckets)
+    in_memory = sum(len(bucket) for bucket in desk.shard.orders.chunks.values())
     assert in_memory == 10
     assert desk.book() == ([], [])

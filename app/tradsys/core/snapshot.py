@@ -335,7 +335,7 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
     order.fee_num, order.fees = state.fee_num, state.fees
     order.fills = state.fills or None
     memory = shard.orders
-    memory.buckets[order.id & (len(memory.buckets) - 1)][order.id] = order
+    memory.add(order)
     if state.where == CLOSED:
         memory.closed.append(order)
         return order

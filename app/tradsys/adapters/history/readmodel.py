@@ -335,7 +335,7 @@ class ReadModel:
             )
             for market in shard.markets.values():
                 many(sql.PUT_TRADE, _trades_of(market))
-            for bucket in shard.orders.buckets:
+            for bucket in shard.orders.chunks.values():
                 many(sql.PUT_ORDER, (_columns(_row_of(order)) for order in bucket.values()))
                 many(sql.PUT_FILL, (fill for order in bucket.values() for fill in _fills_of(order)))
             execute(sql.PUT_POSITION, (position.seq, position.chain))
