@@ -9,30 +9,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.adapters.journalled import Recording
+from tests.reliability.lives import Life
 from tradsys.adapters.history.snapshots import SnapshotStore
-from tradsys.adapters.log.files import OsFiles
-from tradsys.adapters.log.segments import prepare_next_segment
-from tradsys.adapters.log.writer import LogWriter
-from tradsys.adapters.page.page import Page, boot_id
 from tradsys.cli.stages import Work
-from tradsys.compose import recover_shard, replayer
-from tradsys.core.messages import ACCEPTED_EVENT, TRADE_EVENT, Command
+from tradsys.compose import replayer
+from tradsys.core.messages import ACCEPTED_EVENT, TRADE_EVENT
 from tradsys.core.shard import Shard
-from tradsys.settings import load
 from tradsys.venue.ports import Entry, Frame
 
 COUNT = int(os.environ.get("COUNT_R1", "10000"))
 RESTARTS = 10
 SEEDS = (1, 3)
 """Two worlds share the count: the first is full of cancels, in the second trades are the most."""
-SEGMENT_BYTES = 256 << 10
 
 
 def from_its_bytes(shard: Shard) -> Shard:
@@ -81,38 +75,6 @@ def test_restarts_change_nothing_and_the_journals_bytes_tell_everything(seed):
     assert min(kinds[ACCEPTED_EVENT], kinds[TRADE_EVENT]) > recording.flow.seq // 20
 
 
-class Life:
-    """One run of an engine on a directory: recovery, then commands into the real journal."""
-
-    def __init__(self, directory: Path) -> None:
-        self.files = OsFiles()
-        self.directory = directory
-        self.page = Page.create(str(directory / "page"), boot_id())
-        settings = load({"TRADSYS_DATA_DIR": str(directory)})
-        published = self.page.published_seq if self.page.current else None
-        self.shard, self.recovered = recover_shard(settings, self.files, published, lambda seq, last: None)
-        self.log = LogWriter.begin(
-            str(directory), self.files, self.recovered, self.page,
-            durable=False, segment_bytes=SEGMENT_BYTES, time_ns=self.recovered.time_ns,
-        )  # fmt: skip
-
-    def journal(self, commands: list[Command], time_ns: int) -> list[Entry]:
-        """Apply and write one batch."""
-        assert prepare_next_segment(str(self.directory), self.files, self.page, SEGMENT_BYTES)
-        first = self.log.seq + 1
-        entries = [
-            Entry(command, self.shard.apply(command, seq, time_ns))
-            for seq, command in enumerate(commands, first)
-        ]
-        self.log.append(first, time_ns, entries)
-        return entries
-
-    def snapshot(self, time_ns: int) -> None:
-        store = SnapshotStore(self.directory)
-        written, _ = store.write(self.shard, self.log.epoch, self.log.seq, time_ns, self.log.chain)
-        written.rename(written.with_suffix(""))
-
-
 @pytest.mark.timeout(300)
 def test_ten_lives_on_one_directory_are_one_life(tmp_path):
     """A deep book through the real log: some lives drain, others are cut off; some leave a snapshot."""
@@ -137,7 +99,7 @@ def test_ten_lives_on_one_directory_are_one_life(tmp_path):
         if number % 3 == 0:
             life.snapshot(time_ns)
         if number % 2:
-            life.log.close(time_ns)
+            life.drain(time_ns)
 
     assert straight.orders.open_count > 500
     for snapshots in (True, False):
