@@ -103,7 +103,8 @@ def test_an_order_has_the_same_bytes_as_from_the_engine(world, account):
 
 
 def test_an_order_is_found_by_its_client_order_id(world, account):
-    order = next(o for o in world.orders(account, is_open=False) if o.command.client_order_id)
+    known = [*world.orders(account, is_open=False), *world.orders(account, is_open=True)]
+    order = next(order for order in known if order.command.client_order_id)
 
     reply = world.get(f"/orders/by-client/{order.command.client_order_id}", account)
 

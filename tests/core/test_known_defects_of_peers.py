@@ -157,6 +157,7 @@ def test_a_price_of_minus_ten_is_refused_before_it_is_an_order(fields: dict[str,
 
 def test_no_trade_is_dropped_because_a_queue_is_full() -> None:
     desk = a_desk()
+    desk.rule(match_makers_max=5_000)
     for _ in range(5_000):
         desk.shard.apply(PlaceOrder("ann", "BTC-USD", SELL, 1, 1, 1, 1000), seq := desk.seq + 1, 0)
         desk.seq = seq

@@ -116,7 +116,7 @@ class ReadModel:
         self._trades: list[tuple[Any, ...]] = []
         self._fills: list[tuple[Any, ...]] = []
         self._defined: list[tuple[Any, ...]] = []
-        self._revoked: list[tuple[Any, ...]] = []
+        self._revoked: list[tuple[int, tuple[Any, ...]]] = []
         self._load_instruments()
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class ReadModel:
         try:
             for frame in frames:
                 self._fold(frame)
-            self._flush(last.time_ns)
+            self._flush()
             execute(sql.PUT_POSITION, (reached.seq, reached.chain))
             execute(sql.COMMIT)
         except BaseException:
@@ -189,9 +189,8 @@ class ReadModel:
             elif isinstance(command, DefineInstrument) and events[0][0] == SET_EVENT:
                 self._define(command.instrument)
             elif isinstance(command, RevokeToken) and events[0][0] == SET_EVENT:
-                self._revoked.append(
-                    (command.jti, command.account, command.issued_until, command.expires, seq)
-                )
+                row_of_token = (command.jti, command.account, command.issued_until, command.expires, seq)
+                self._revoked.append((now // 1_000_000_000, row_of_token))
             for event in events:
                 kind = event[0]
                 if kind == TRADE_EVENT:
@@ -258,13 +257,14 @@ class ReadModel:
         self._versions += 1
         self._version_of[wanted.symbol] = version
 
-    def _flush(self, now_ns: int) -> None:
+    def _flush(self) -> None:
         many, words = self.db.executemany, self._words
         if self._defined:
             many(sql.INSERT_INSTRUMENT, self._defined)
-        if self._revoked:
-            self.db.execute(sql.FORGET_REVOCATIONS, (now_ns // 1_000_000_000,))
-            many(sql.PUT_REVOCATION, self._revoked)
+        for now_s, revoked in self._revoked:
+            # One by one, as the shard does it: what is forgotten must not depend on the transaction.
+            self.db.execute(sql.FORGET_REVOCATIONS, (now_s,))
+            self.db.execute(sql.PUT_REVOCATION, revoked)
         if self._placed:
             started = perf_counter_ns()
             many(sql.INSERT_ORDER, map(_columns, self._placed))
