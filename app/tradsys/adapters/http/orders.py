@@ -27,6 +27,7 @@ from tradsys.codec.json_v1 import (
     place_command,
     rejected_reply_of,
     replace_command,
+    reply_bytes_of,
     reply_of,
     reply_of_order,
 )
@@ -116,10 +117,15 @@ class Desk:
         """The reply to one command."""
         if isinstance(outcome, Problem):
             raise outcome
-        reply = self.reply(outcome)
         resp.put("x-seq", str(outcome.seq))
         if outcome.replayed:
             resp.put("idempotent-replay", "true")
+        if outcome.command.__class__ is m.PlaceOrder:
+            accepted = reply_bytes_of(outcome, self.shard_name)
+            if accepted is not None:
+                resp.data = accepted
+                return
+        reply = self.reply(outcome)
         if isinstance(reply, OrderReply):
             resp.data = encode(reply)
             return
@@ -166,6 +172,15 @@ def body_of(req: EdgeRequest, limit: int) -> bytes:
     return body
 
 
+def refuse_other_parameters(req: EdgeRequest, *names: str) -> None:
+    """Raises Problem 1002: a misspelled filter must not give everything, or cancel it."""
+    for name, value in req.params.items():
+        if name not in names:
+            raise Problem(INVALID_REQUEST, f"there is no such parameter; known: {', '.join(names)}")
+        if isinstance(value, list):
+            raise Problem(INVALID_REQUEST, f"{name} is given twice", {"field": name})
+
+
 def limit_of(req: EdgeRequest, default: int, most: int, name: str = "limit") -> int:
     """A positive integer parameter. Raises Problem 1002."""
     text = req.get_param(name)
@@ -196,6 +211,7 @@ class OrdersResource:
         desk.count_order(time.perf_counter_ns() - req.started_ns)
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
+        refuse_other_parameters(req, "symbol", "status", "limit", "cursor")
         if req.get_param("status", default="open") != "open":
             self.desk.elsewhere(req, resp)
             return
@@ -203,7 +219,12 @@ class OrdersResource:
         if symbol is not None:
             self.desk.grid(symbol)
         limit = limit_of(req, 100, PAGE_MAX)
-        before = order_number(req.get_param("cursor", default=""), self.desk.shard_name) or 2**63
+        cursor = req.get_param("cursor")
+        before = 2**63 if cursor is None else order_number(cursor, self.desk.shard_name)
+        if not before:
+            raise Problem(
+                INVALID_REQUEST, "cursor is a next_cursor of an earlier answer", {"field": "cursor"}
+            )
         account = self.venue.shard.accounts.get(req.account)
         found: list[Order] = []
         for order in reversed(account.open.values()) if account is not None else ():
@@ -215,14 +236,14 @@ class OrdersResource:
         resp.data = encode(OrderPage(items, items[-1].order_id if len(found) > limit else None))
 
     def on_delete(self, req: EdgeRequest, resp: EdgeResponse) -> None:
-        symbol = req.get_param("symbol", default="")
-        if symbol:
+        refuse_other_parameters(req, "symbol", "side")
+        symbol = req.get_param("symbol")
+        if symbol is not None:
             self.desk.grid(symbol)
-        words = {"buy": m.BUY, "sell": m.SELL, "": 0}
-        side = req.get_param("side", default="")
-        if side not in words:
+        side = {None: 0, "buy": m.BUY, "sell": m.SELL}.get(req.get_param("side"))
+        if side is None:
             raise Problem(INVALID_REQUEST, "side is buy or sell", {"field": "side"})
-        outcome = self.venue.process((m.CancelOrders(req.account, symbol, words[side], req.caller_id),))[0]
+        outcome = self.venue.process((m.CancelOrders(req.account, symbol or "", side, req.caller_id),))[0]
         if isinstance(outcome, Problem):
             raise outcome
         _, _, done, more = outcome.events[-1]
