@@ -42,6 +42,12 @@ def test_the_table_of_operations_has_every_route_and_nothing_else() -> None:
     assert OPERATIONS.keys() == routed
 
 
+def test_every_method_says_who_may_call_it() -> None:
+    for path, resource in all_routes():
+        for method in methods_of(resource):
+            assert method in resource.needs, (method, path)
+
+
 def test_the_document_has_the_paths_of_the_routes(document: dict[str, Any]) -> None:
     described = {(method, path) for method, path, _ in operations(document)}
     described |= {(method, path) for method, path, _ in operations(admin_document().document)}

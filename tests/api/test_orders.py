@@ -288,6 +288,49 @@ def test_orders_are_listed_newest_first_in_pages(venue: RunningVenue, market: st
     assert [item["order_id"] for item in everything] == [elsewhere, *reversed(ids)]
 
 
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("sybmol=BTC-USD", 1002),
+        ("symbol=BTC-USD&symbol=ETH-USD", 1002),
+        ("symbol=", 1003),
+        ("symbol=NO-SUCH", 1003),
+        ("side=", 1002),
+        ("side=Buy", 1002),
+        ("sides=buy", 1002),
+        ("symbol=BTC-USD&account=demo", 1002),
+    ],
+)
+def test_a_filter_that_is_none_cancels_nothing(
+    venue: RunningVenue, alice: Trader, query: str, code: int
+) -> None:
+    order = alice.placed("BTC-USD", "buy", "1", "1")["order_id"]
+
+    reply = alice.delete(f"/orders?{query}")
+
+    assert reply.code == code
+    assert alice.order(order)["status"] == "new"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "cursor=",
+        "cursor=7",
+        "cursor=b-7",
+        "state=open",
+        "limit=1&limit=2",
+    ],
+)
+def test_a_list_asked_for_in_a_wrong_way_is_no_list(alice: Trader, query: str) -> None:
+    reply = alice.get(f"/orders?{query}")
+
+    assert (reply.status, reply.code) == (400, 1002)
+
+
 # --- replace ----------------------------------------------------------------------------------------
 
 

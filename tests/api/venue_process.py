@@ -33,6 +33,8 @@ from tradsys.adapters.auth.mint import mint
 HOST = "127.0.0.1"
 API = "/api/v1"
 PORTS = ("port", "admin_port", "ops_port", "internal_port", "history_port", "query_port")
+PROFILE = os.environ.get("PROFILE", "hft")
+"""The same tests hold for the profile `baseline`."""
 READY_S = 60.0
 """How long a start may take; a machine that runs other tests too is slow."""
 
@@ -69,7 +71,8 @@ class RunningVenue:
         self.directory = directory
         self.names = processes
         self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-        chosen = {"data_dir": directory / "data", "segment_bytes": 8 << 20} | self.ports | settings
+        chosen = {"data_dir": directory / "data", "segment_bytes": 8 << 20, "profile": PROFILE}
+        chosen |= self.ports | settings
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("TRADSYS_")}
         self.env |= {f"TRADSYS_{name.upper()}": str(value) for name, value in chosen.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

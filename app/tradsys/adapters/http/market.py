@@ -7,7 +7,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Desk, limit_of
+from tradsys.adapters.http.orders import Desk, limit_of, refuse_other_parameters
 from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem
 from tradsys.codec.json_v1 import encode
 from tradsys.codec.market_v1 import Symbols, Trades, book_of, recent_trades_of, symbol_of, ticker_of
@@ -64,6 +64,7 @@ class BookResource(MarketResource):
     """GET /market/{symbol}/book"""
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
+        refuse_other_parameters(req, "depth", "level")
         market = self.market(symbol)
         depth = limit_of(req, 50, QUERY_DEPTH_MAX, "depth")
         level = {"2": 2, "3": 3}.get(req.get_param("level", default="2"))
@@ -91,6 +92,7 @@ class TradesResource(MarketResource):
     """GET /market/{symbol}/trades"""
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
+        refuse_other_parameters(req, "limit", "cursor")
         market = self.market(symbol)
         limit = limit_of(req, 50, 1_000)
         if limit > RECENT_TRADES_MAX or req.get_param("cursor") is not None:
