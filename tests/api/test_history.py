@@ -1,0 +1,102 @@
+"""The whole venue: what the engine no longer has, its answer says where to find, and there it is the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.api.venue_process import API, Reply, RunningVenue, Trader, running_venue
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
+    with running_venue(tmp_path_factory.mktemp("venue"), ("engine", "history", "query")) as running:
+        running.ok(running.admin("PUT", "/rules", {"closed_orders_max": 2}))
+        yield running
+
+
+def followed(trader: Trader, path: str, upto: int) -> Reply:
+    """Ask the engine, go where it says, and ask again until the answer knows the command `upto`."""
+    first = trader.get(path)
+    assert first.status == 307, first
+    to = urlsplit(first.headers["location"])
+    target = f"{to.path}?{to.query}" if to.query else to.path
+    headers = {"Authorization": f"Bearer {trader.token}"}
+    deadline = time.monotonic() + 30
+    while True:
+        reply = trader.venue.send("GET", target, headers=headers, port=to.port or 0)
+        if reply.status == 200 and int(reply.headers["x-read-seq"]) >= upto:
+            return reply
+        assert time.monotonic() < deadline, reply
+        time.sleep(0.02)
+
+
+def forget(venue: RunningVenue) -> int:
+    """Close orders until those before have left the engine's memory; the last sequence number."""
+    trader, market = venue.account("limits"), venue.market()
+    return max(trader.placed(market, "buy", "1", "1", time_in_force="ioc")["seq"] for _ in range(8))
+
+
+def test_closed_orders_are_found_as_they_were(venue: RunningVenue) -> None:
+    market, alice, bob = venue.market(taker_fee_bps="10"), venue.account("limits"), venue.account("limits")
+    traded = alice.placed(market, "sell", "2", "100", client_order_id="traded")["order_id"]
+    bob.placed(market, "buy", "0.5", "100")
+    bob.placed(market, "buy", "1.5", "100")
+    canceled = alice.placed(market, "sell", "1", "200", client_order_id="canceled")["order_id"]
+    refused = alice.place(market, "sell", "1", "0.001")
+    venue.ok(alice.put(f"/orders/{canceled}", {"price": "201"}))
+    as_it_was = {traded: alice.order(traded), canceled: venue.ok(alice.delete(f"/orders/{canceled}"))}
+    seq = forget(venue)
+
+    for order, was in as_it_was.items():
+        assert followed(alice, f"/orders/{order}", seq).json == was
+        assert followed(alice, f"/orders/by-client/{was['client_order_id']}", seq).json == was
+    assert followed(alice, f"/orders?status=filled&symbol={market}", seq).json["items"] == [as_it_was[traded]]
+    assert followed(alice, "/orders?status=canceled", seq).json["items"] == [as_it_was[canceled]]
+    assert refused.code == 1004
+
+
+def test_fills_and_trades_are_found_with_their_cursors(venue: RunningVenue) -> None:
+    market, alice, bob = venue.market(taker_fee_bps="10"), venue.account("limits"), venue.account("limits")
+    for i in range(5):
+        alice.placed(market, "sell", "1", str(100 + i))
+        bob.placed(market, "buy", "1", str(100 + i))
+    recent = venue.ok(alice.get(f"/market/{market}/trades"))["items"]
+    seq = forget(venue)
+
+    pages: list[Any] = [followed(bob, "/fills?limit=2", seq).json]
+    while pages[-1]["next_cursor"]:
+        pages.append(followed(bob, f"/fills?limit=2&cursor={pages[-1]['next_cursor']}", seq).json)
+    fills = [fill for page in pages for fill in page["items"]]
+    trades = followed(bob, f"/market/{market}/trades?limit=1000", seq).json["items"]
+
+    assert [len(page["items"]) for page in pages] == [2, 2, 1]
+    assert [(fill["price"], fill["side"], fill["liquidity"], fill["fee"]) for fill in fills] == [
+        (str(price), "buy", "taker", f"0.{price}".rstrip("0")) for price in range(104, 99, -1)
+    ]
+    assert [fill["trade_id"] for fill in fills] == [trade["trade_id"] for trade in recent]
+    assert trades == recent
+
+
+def test_a_venue_whose_every_process_was_killed_comes_back(venue: RunningVenue) -> None:
+    market, alice = venue.market(), venue.account("limits")
+    resting = alice.placed(market, "buy", "1", "10")
+    canceled = alice.placed(market, "buy", "1", "11")["order_id"]
+    venue.ok(alice.delete(f"/orders/{canceled}"))
+
+    venue.kill9()
+    venue.start()
+
+    assert alice.order(resting["order_id"]) == resting
+    seq = forget(venue)
+    assert followed(alice, f"/orders/{canceled}", seq).json["status"] == "canceled"
+
+
+def test_the_venue_ends_cleanly_as_a_whole(venue: RunningVenue) -> None:
+    assert venue.stop() == {"engine": 0, "history": 0, "query": 0}
+    venue.start()
+    assert venue.send("GET", f"{API}/time").status == 200
