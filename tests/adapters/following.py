@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.adapters.journalled import Recording
 from tradsys.adapters.auth.keys import HmacKey
@@ -92,6 +92,9 @@ class Engine:
 class HistoryProcess:
     """History in a process of its own."""
 
+    started: ClassVar[list[HistoryProcess]] = []
+    """All of them, so that a failed test leaves none behind."""
+
     def __init__(
         self, directory: Path, *, snapshot_every: int = 1_000_000, sync_interval_ms: int = 5
     ) -> None:
@@ -110,6 +113,7 @@ class HistoryProcess:
             text=True,
         )
         assert self.process.stdout is not None
+        self.started.append(self)
         port = self.process.stdout.readline().strip()
         assert port, (directory / "history.err").read_text()
         self.url = f"http://127.0.0.1:{port}"
@@ -152,7 +156,7 @@ class HistoryThread:
         self._interpreter = sys.getswitchinterval(), gc.get_threshold()
         self.history = make_history(directory, page, files=files, snapshot_every=snapshot_every)
         self.exit_code: int | None = None
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         self.exit_code = self.history.run()
@@ -179,7 +183,7 @@ class HistoryThread:
         assert self.exit_code == 0
 
 
-def until(what: str, condition: Callable[[], bool], within_s: float = 20) -> None:
+def until(what: str, condition: Callable[[], bool], within_s: float = 60) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, f"{what} did not come within {within_s} s"

@@ -7,6 +7,8 @@ import json
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -16,6 +18,7 @@ import pytest
 from tests.adapters.following import Engine, HistoryProcess, HistoryThread, until
 from tests.adapters.journalled import last_seq
 from tradsys import metrics
+from tradsys.adapters.history import follower
 from tradsys.adapters.history.process import EXIT_JOURNAL
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.snapshots import KEPT, SnapshotStore
@@ -27,6 +30,13 @@ from tradsys.venue.ports import JournalError
 KILLS = int(os.environ.get("COUNT_HISTORY_KILLS", "4"))
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_left_behind():
+    yield
+    while HistoryProcess.started:
+        HistoryProcess.started.pop().kill()
+
+
 @pytest.fixture
 def engine(tmp_path):
     return Engine(tmp_path)
@@ -35,6 +45,7 @@ def engine(tmp_path):
 def rows(path: Path) -> dict[str, list[tuple]]:
     """Everything that the read model tells, without the chain (it holds the epochs' frames)."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    db.set_busy_timeout(5_000)
     tables = {
         table: db.execute(f"SELECT * FROM {table}").fetchall()
         for table in ("instruments", "revocations", "orders", "trades", "fills")
@@ -57,7 +68,7 @@ def test_after_kills_at_random_moments_the_read_model_is_a_replay_of_the_journal
     random = Random(KILLS)
     for _ in range(KILLS):
         history = HistoryProcess(tmp_path, snapshot_every=random.choice((300, 700, 10_000)))
-        engine.trade(random.randint(1, 1_500))
+        engine.trade(random.randint(1, 1_000))
         wanted = random.choice((0, engine.seq // 2, engine.seq))
         until("some of it", lambda: engine.page.metrics[metrics.READMODEL_SEQ.word()] >= wanted)  # noqa: B023
         history.kill()
@@ -91,9 +102,18 @@ class GatedFiles(OsFiles):
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.waiting = False
         self.error: OSError | None = None
 
+    @contextmanager
+    def opened_at_last(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.gate.set()
+
     def datasync(self, handle: int) -> None:
+        self.waiting = True
         self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -103,10 +123,10 @@ class GatedFiles(OsFiles):
 def test_nothing_is_shown_before_it_is_durable(engine, tmp_path):
     files = GatedFiles()
     durable = engine.page.durable_seq
-    with HistoryThread(tmp_path, engine.page, files=files):
-        until("the start", (tmp_path / "readmodel.db").exists)
+    with HistoryThread(tmp_path, engine.page, files=files) as thread, files.opened_at_last():
+        until("the start", lambda: thread.history.follower.caught_up)
         engine.trade(300)
-        until("it tries to sync", lambda: engine.page.published_seq > durable)
+        until("it tries to sync", lambda: files.waiting)
         assert engine.page.durable_seq == durable
         assert rows(tmp_path / "readmodel.db")["position"] == []
 
@@ -202,6 +222,28 @@ def test_a_read_model_that_can_not_be_used_is_made_again(engine, tmp_path, damag
 
     assert rows(path) == replayed(engine, tmp_path / "replayed")
     assert (tmp_path / "readmodel.db.aside").exists() == (damage != "missing")
+
+
+@pytest.mark.parametrize("error", [apsw.FullError("planted"), apsw.CorruptError("planted")])
+def test_a_full_disk_is_waited_for_and_a_damaged_file_is_made_again(engine, tmp_path, monkeypatch, error):
+    monkeypatch.setattr(follower, "RETRY_S", 0.01)
+    write, failures = ReadModel.write, [error, error] if isinstance(error, apsw.FullError) else [error]
+
+    def failing(model: ReadModel, frames: list, chain: bytes) -> None:
+        if model.position.seq > 300 and failures:
+            raise failures.pop()
+        write(model, frames, chain)
+
+    monkeypatch.setattr(ReadModel, "write", failing)
+    engine.trade(400)
+    with HistoryThread(tmp_path, engine.page) as thread:
+        thread.wait_for(engine.seq)
+        engine.trade(400)
+        thread.wait_for(engine.seq)
+
+    assert failures == []
+    assert (tmp_path / "readmodel.db.aside").exists() == isinstance(error, apsw.CorruptError)
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
 
 
 @pytest.mark.parametrize("behind", [True, False])

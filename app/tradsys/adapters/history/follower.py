@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from subprocess import Popen
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from typing import Protocol
 
 import apsw
@@ -51,7 +51,9 @@ IDLE_WAIT_S = 0.005
 """How long to wait for the sync thread's word; a durable engine moves on without one."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the replay may keep the interpreter from the sync thread."""
-NO_SPACE_RETRY_S = 1.0
+RETRY_S = 1.0
+FINISH_S = 5.0
+"""How much of its backlog a history that was told to stop still works off."""
 YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER = 10_000, 10, 1 << 30
 
 _UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
@@ -207,7 +209,7 @@ class Follower:
         self._start()
         self._started = True
         while not self._stop.is_set():
-            self._advance()
+            self._advance(self._stop.is_set)
             self._tend()
             self.caught_up = True
             self._wake.wait(IDLE_WAIT_S)
@@ -215,9 +217,10 @@ class Follower:
 
     def finish(self) -> None:
         """After `run` and the last sync: follow to the end, and leave a snapshot, so that the next start
-        has little to replay."""
+        has little to replay. A long way that is left is left to that start, too."""
         if self._started:
-            self._advance()
+            end = monotonic() + FINISH_S
+            self._advance(lambda: monotonic() > end)
             if self._verifying is not None:
                 self._accept(self._verifying)
             self._tend()
@@ -228,8 +231,8 @@ class Follower:
             self._reader.close()
             self.readmodel.close()
 
-    def _advance(self) -> None:
-        """Apply and write everything that is durable now."""
+    def _advance(self, enough: Callable[[], bool]) -> None:
+        """Apply and write everything that is durable now, or until it is enough."""
         durable = self._progress.durable_seq
         if durable <= self.position.seq:
             return
@@ -243,6 +246,8 @@ class Follower:
                 self._pending_commands += len(frame.entries)
             elif self.position.seq >= self.readmodel.position.seq:
                 self._compare_readmodel()
+            if enough():
+                break
         self._flush()
 
     def _replay(self, frame: Frame) -> None:
@@ -270,11 +275,11 @@ class Follower:
             try:
                 self.readmodel.write(self._pending, self.position.chain)
                 break
-            except apsw.FullError as error:
+            except (apsw.FullError, apsw.BusyError) as error:
                 # The journal goes on meanwhile; a full disk is the engine's to judge.
                 _log.error("the read model can't be written: %s", error)
-                if self._stop.wait(NO_SPACE_RETRY_S):
-                    raise
+                if self._stop.wait(RETRY_S):
+                    return
             except _UNREADABLE as error:
                 self.readmodel.close()
                 self._set_aside(error)
