@@ -14,28 +14,17 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from tests.api.venue_process import RunningVenue, running_venue
+from tests.cli.command import tradsys
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import Page, boot_id
 from tradsys.core.shard import Shard
 
 BACKUPS = int(os.environ.get("COUNT_B1", "2"))
-
-
-def tradsys(*arguments: object, env: dict[str, str]) -> Any:
-    """What a command says, as JSON; it runs in a process of its own, beside the load."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tradsys", *map(str, arguments), "--json"],
-        env=env, capture_output=True, timeout=120,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return msgspec.json.decode(ended.stdout)
 
 
 def states_at(data: Path, seqs: Collection[int]) -> dict[int, str]:
@@ -73,19 +62,19 @@ def seq_of(venue: RunningVenue) -> int:
 @pytest.mark.timeout(600)
 def test_each_backup_under_load_restores_to_the_state_of_its_last_command(tmp_path):
     found: dict[int, tuple[str, str]] = {}
-    settings = {"segment_bytes": 1 << 20, "snapshot_every": 2_000}
+    settings = {"segment_bytes": 1 << 20, "snapshot_every": 3_000}
     with running_venue(tmp_path, ("engine", "history"), **settings) as venue, load_on(venue):
         while seq_of(venue) < 500:
             time.sleep(0.01)
         for number in range(BACKUPS):
             before = seq_of(venue)
             copy, restored = tmp_path / f"backup-{number}", tmp_path / f"restored-{number}"
-            made = tradsys("backup", copy, env=venue.env)
+            made = tradsys("backup", copy, "--json", env=venue.env).json
             # What was durable a moment ago is in it, and the venue went on meanwhile.
             assert before - 500 < made["seq"] < seq_of(venue)
             env = venue.env | {"TRADSYS_DATA_DIR": str(restored)}
-            tradsys("restore", copy, env=env)
-            verified = tradsys("verify", env=env)
+            assert tradsys("restore", copy, env=env).code == 0
+            verified = tradsys("verify", "--json", env=env).json
             assert (verified["live"], verified["seq"]) == (False, made["seq"])
             found[made["seq"]] = made["state_hash"], verified["state_hash"]
             if number:
