@@ -541,7 +541,7 @@ class OracleShard:
             net = account.net.get(order.symbol, 0) * order.side
             value = net + (sum(others) + qty) * lot_size
             if value > account.limits.position_max:
-                yield POSITION_LIMIT, account.limits.position_max, value
+                yield POSITION_LIMIT, account.limits.position_max, min(value, 2**63 - 1)
 
     def refusals_by_balance(self, order: Order, worst_price: int, qty: int) -> Iterator[Refusal]:
         """What the order has reserved already (as it is replaced) counts as free."""

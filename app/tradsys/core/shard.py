@@ -91,6 +91,9 @@ from tradsys.core.messages import (
 )
 from tradsys.core.order import Order
 
+POSITION_TOLD_MAX = 2**63 - 1
+"""A position may be larger; the journal's numbers have 64 bits."""
+
 
 class Work:
     """Work that outlives its command: cancels of one account or "*", or the stop cascade of a symbol."""
@@ -369,7 +372,7 @@ class Shard:
             position = -holding.net + (holding.open_sells + qty - released) * instrument.lot_size
         limit = account.limits.position_max
         if limit and position > limit:
-            return (REFUSED_EVENT, POSITION_LIMIT, limit, position)
+            return (REFUSED_EVENT, POSITION_LIMIT, limit, min(position, POSITION_TOLD_MAX))
         return None
 
     # --- matching and settlement --------------------------------------------------------------------

@@ -41,6 +41,13 @@ RESTING, WAITING, CLOSED = 0, 1, 2
 
 _id_of = attrgetter("id")
 
+Sum = int | str
+"""A number that grows with every trade. What is larger than MessagePack's 64 bits is written as text."""
+
+
+def _sum(number: int) -> Sum:
+    return number if -(2**63) <= number < 2**63 else str(number)
+
 
 class Header(msgspec.Struct, array_like=True, tag="shard"):
     format: int
@@ -51,8 +58,8 @@ class Header(msgspec.Struct, array_like=True, tag="shard"):
     killed: bool
     trade_id: int
     evicted_early: int
-    fees: list[tuple[str, int]]
-    adjusted: list[tuple[str, int]]
+    fees: list[tuple[str, Sum]]
+    adjusted: list[tuple[str, Sum]]
 
 
 class Instruments(msgspec.Struct, array_like=True, tag="instruments"):
@@ -77,9 +84,9 @@ class AccountState(msgspec.Struct, array_like=True):
     mode: int
     limits: Limits
     killed: bool
-    balances: list[tuple[str, int, int]]
+    balances: list[tuple[str, Sum, Sum]]
     """(asset, free, reserved)"""
-    positions: list[tuple[str, int]]
+    positions: list[tuple[str, Sum]]
     """(symbol, net in 1e-8 of base)"""
 
 
@@ -105,7 +112,7 @@ class OrderState(msgspec.Struct, array_like=True):
     updated_seq: int
     reserved: int
     cost: int
-    fee_num: int
+    fee_num: Sum
     fees: int
     fills: list[tuple[int, int, int, Event]]
 
@@ -146,8 +153,8 @@ def take(shard: Shard) -> Iterator[Any]:
         shard.killed,
         shard.trade_id,
         shard.keys.evicted_early,
-        sorted((asset, balance.free) for asset, balance in shard.fees.items()),
-        sorted(shard.adjusted.items()),
+        sorted((asset, _sum(balance.free)) for asset, balance in shard.fees.items()),
+        sorted((asset, _sum(amount)) for asset, amount in shard.adjusted.items()),
     )
     for versions in _pieces(shard.instruments):
         yield Instruments(versions)
@@ -182,8 +189,8 @@ def _account_state(account: Account) -> AccountState:
         account.mode,
         account.limits,
         account.killed,
-        sorted((asset, balance.free, balance.reserved) for asset, balance in account.balances.items()),
-        sorted((symbol, holding.net) for symbol, holding in account.holdings.items()),
+        sorted((asset, _sum(held.free), _sum(held.reserved)) for asset, held in account.balances.items()),
+        sorted((symbol, _sum(holding.net)) for symbol, holding in account.holdings.items()),
     )
 
 
@@ -218,7 +225,7 @@ def _order_state(order: Order, where: int) -> OrderState:
         order.updated_seq,
         order.reserved,
         order.cost,
-        order.fee_num,
+        _sum(order.fee_num),
         order.fees,
         order.fills or [],
     )
@@ -258,8 +265,8 @@ def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Sh
     shard.status, shard.has_space, shard.killed = header.status, header.has_space, header.killed
     shard.trade_id = header.trade_id
     shard.keys.evicted_early = header.evicted_early
-    shard.fees = {asset: Balance(amount) for asset, amount in header.fees}
-    shard.adjusted = dict(header.adjusted)
+    shard.fees = {asset: Balance(int(amount)) for asset, amount in header.fees}
+    shard.adjusted = {asset: int(amount) for asset, amount in header.adjusted}
     opened: list[Order] = []
     for raw in iterator:
         chunk = _chunk(raw)
@@ -309,10 +316,10 @@ def _restore_account(shard: Shard, state: AccountState) -> None:
     account = shard.accounts[state.name] = Account(state.name, state.mode)
     account.limits, account.killed = state.limits, state.killed
     for asset, free, reserved in state.balances:
-        account.balances[asset] = Balance(free, reserved)
+        account.balances[asset] = Balance(int(free), int(reserved))
     for symbol, net in state.positions:
         instrument = shard.markets[symbol].instrument
-        account.holding(symbol, instrument.base, instrument.quote).net = net
+        account.holding(symbol, instrument.base, instrument.quote).net = int(net)
 
 
 def _restore_order(shard: Shard, state: OrderState) -> Order:
@@ -332,7 +339,7 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
     order.created_ns, order.updated_ns = state.created_ns, state.updated_ns
     order.updated_seq = state.updated_seq
     order.reserved, order.cost = state.reserved, state.cost
-    order.fee_num, order.fees = state.fee_num, state.fees
+    order.fee_num, order.fees = int(state.fee_num), state.fees
     order.fills = state.fills or None
     memory = shard.orders
     memory.add(order)
