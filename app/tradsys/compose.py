@@ -14,14 +14,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, MutableSequence
 from pathlib import Path
-from threading import Event
+from threading import Thread
 from typing import Any, cast
 from wsgiref.types import WSGIApplication
+
+import uvloop
 
 from tradsys import metrics
 from tradsys.adapters.auth.keys import HmacKey, JwksFile, KeyFileError, Keys, create_key
 from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.feed.follower import Follower, Restored
+from tradsys.adapters.feed.process import Feed
 from tradsys.adapters.history.process import READMODEL_NAME, History
 from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.history.snapshots import SnapshotStore
@@ -411,10 +415,8 @@ class Engine:
 
 def serve_history(settings: Settings) -> int:
     """Follow the journal until told to stop; returns the exit code."""
-    stopped = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    page = wait_for_page(settings, stopped)
+    stop = Stop()
+    page = wait_for_page(settings, stop)
     if page is None:
         return 0
     directory, files = settings.data_dir, OsFiles()
@@ -450,10 +452,7 @@ def serve_history(settings: Settings) -> int:
         )
         app = create_app(edge, [*routes, *history.routes(internal_secret(settings))])
         history.listen(app, settings.host, settings.history_port)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: history.stop())
-        if stopped.is_set():
-            history.stop()
+        stop.then(history.stop)
         return history.run()
     except (SqliteTooOld, PragmaNotInForce, SchemaTooNew) as error:
         return _end(EXIT_CONFIGURATION, str(error))
@@ -472,10 +471,32 @@ def _close_header(environ: dict[str, Any], set_header: Callable[[str, str], None
     set_header("Connection", "close")
 
 
-def wait_for_page(settings: Settings, stopped: Event) -> Page | None:
+class Stop:
+    """SIGTERM and SIGINT, from now on."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._act: Callable[[], None] = lambda: None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Call `act` when asked to stop, at once if that was before."""
+        self._act = act
+        if self.asked:
+            act()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.asked = True
+        # A handler interrupts this thread anywhere, also where it holds a lock that `act` needs.
+        Thread(target=self._act, daemon=True).start()
+
+
+def wait_for_page(settings: Settings, stop: Stop) -> Page | None:
     """The shared page, as soon as an engine has made one; None if told to stop before that."""
     boot = boot_id()
-    while not stopped.wait(PAGE_RETRY_S):
+    while not stop.asked:
+        time.sleep(PAGE_RETRY_S)
         with contextlib.suppress(FileNotFoundError, PageError):
             return Page.open(f"{settings.data_dir}/{PAGE_FILE}", boot)
     return None
@@ -486,10 +507,8 @@ def wait_for_page(settings: Settings, stopped: Event) -> Page | None:
 
 def serve_query(settings: Settings) -> int:
     """Answer from the read model until told to stop; returns the exit code."""
-    stopped = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    page = wait_for_page(settings, stopped)
+    stop = Stop()
+    page = wait_for_page(settings, stop)
     if page is None:
         return 0
 
@@ -517,6 +536,56 @@ def serve_query(settings: Settings) -> int:
         return create_app(edge, query_routes(settings.shard, past))
 
     return QueryServer(make_app, settings.host, settings.query_port).serve()
+
+
+# --- feed -------------------------------------------------------------------------------------------
+
+
+def serve_feed(settings: Settings) -> int:
+    """Serve the streams until told to stop; returns the exit code."""
+    stop = Stop()
+    page = wait_for_page(settings, stop)
+    if page is None:
+        return 0
+    directory, files = settings.data_dir, OsFiles()
+
+    def restore() -> Restored:
+        # No pool: what a turn has changed is read after the turn, and must still be the same orders.
+        loaded, _ = SnapshotStore(Path(directory)).newest(Shard.restore)
+        if loaded is None:
+            return Restored(Shard(settings.shard), 0, None)
+        return Restored(loaded.shard, loaded.header.seq, loaded.header.chain)
+
+    words = cast(MutableSequence[int], page.metrics)
+    revocations = Revocations()
+    try:
+        verifier = TokenVerifier(
+            venue_keys(settings),
+            settings.token_issuer,
+            settings.token_audience,
+            revocations,
+            [0] * metrics.WORDS_USED,
+            verifications_per_s=settings.token_verifications_per_s,
+        )
+        feed = Feed(
+            host=settings.host,
+            port=settings.ws_port,
+            follower=Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain)),
+            authenticator=verifier,
+            is_revoked=revocations.is_revoked,
+            revoke=revocations.revoke,
+            clock=lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
+            words=words,
+            origins=settings.cors_origins,
+            binary=settings.ws_binary_protocol,
+            connections_max=settings.max_connections,
+            read_buffer_bytes=settings.ws_buffer_size,
+        )
+        return uvloop.run(feed.run())
+    except (SettingsError, KeyFileError) as error:
+        return _end(EXIT_CONFIGURATION, str(error))
+    except OSError as error:
+        return _end(1, str(error))
 
 
 # --- pieces of more than one process ----------------------------------------------------------------

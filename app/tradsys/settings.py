@@ -205,6 +205,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """/healthz, /readyz and /metrics of the shard, served by history."""
     query_port: Port = 8002
     """Public REST of the read model, served by query."""
+    ws_port: Port = 8001
+    """WebSocket streams at /ws, served by feed."""
 
     durability: Literal["process", "durable"] = "process"
     """When a reply is sent: `process` after the write (survives kill -9), `durable` when the disk has it."""
@@ -226,7 +228,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     memory_limit: Annotated[Bytes, Meta(ge=64 << 20)] = 2 << 30
     """Memory for the shard's processes together."""
     max_connections: Annotated[int, Meta(ge=16, le=1_000_000)] = 10_000
-    """Open connections of the engine."""
+    """Open connections of the engine; feed has as many of its own."""
     order_pool_size: PoolSize = 1_000
     """Request buffers kept for reuse."""
     message_pool_size: PoolSize = 5_000

@@ -18,7 +18,7 @@ import pytest
 from tests.adapters.server_process import free_ports
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("PORT", "ADMIN_PORT", "INTERNAL_PORT", "OPS_PORT", "HISTORY_PORT", "QUERY_PORT")
+PORTS = ("PORT", "ADMIN_PORT", "INTERNAL_PORT", "OPS_PORT", "HISTORY_PORT", "QUERY_PORT", "WS_PORT")
 
 
 def group_members(group: int) -> list[int]:

@@ -19,6 +19,7 @@ class Process(StrEnum):
     ENGINE = "engine"
     HISTORY = "history"
     QUERY = "query"
+    FEED = "feed"
 
 
 PROCESSES = tuple(process.value for process in Process)
@@ -37,5 +38,7 @@ def serve(name: str) -> int:
         return compose.serve_engine(settings)
     if name == Process.HISTORY:
         return compose.serve_history(settings)
-    assert name == Process.QUERY
-    return compose.serve_query(settings)
+    if name == Process.QUERY:
+        return compose.serve_query(settings)
+    assert name == Process.FEED
+    return compose.serve_feed(settings)

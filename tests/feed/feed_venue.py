@@ -1,0 +1,233 @@
+"""A venue with its feed, and a client that keeps what the feed promises: the reference for other clients.
+
+The client reads in a thread of its own, as programs do that also do something else; it holds every message
+against the rules (`prev_seq`, epochs, checksums) before a test looks at what it knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.adapters.server_process import free_ports
+from tests.api.venue_process import RunningVenue
+from tradsys.codec.market_v1 import checksum_of
+
+WAIT_S = 30.0
+"""How long anything may take; a machine that runs other tests too is slow."""
+
+
+class FeedVenue(RunningVenue):
+    def __init__(self, directory: Path, processes: Sequence[str], **settings: object) -> None:
+        (self.ws_port,) = free_ports(1)
+        super().__init__(directory, processes, ws_port=self.ws_port, **settings)
+
+    def _is_ready(self, name: str) -> bool:
+        if name != "feed":
+            return super()._is_ready(name)
+        with contextlib.suppress(OSError):
+            return self.send("GET", "/readyz", port=self.ws_port).status == 200
+        return False
+
+    def feed(self, subprotocol: str = "tradsys.json.v1", **options: Any) -> Client:
+        return Client(self.connection(subprotocol, **options))
+
+    def connection(self, subprotocol: str = "tradsys.json.v1", **options: Any) -> ClientConnection:
+        """Without the client's rules, for those that break them."""
+        return connect(
+            f"ws://127.0.0.1:{self.ws_port}/ws",
+            subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+            compression=None,
+            max_size=None,
+            open_timeout=WAIT_S,
+            **options,
+        ).__enter__()
+
+
+@contextlib.contextmanager
+def feed_venue(
+    directory: Path, processes: Sequence[str] = ("engine", "history", "feed"), **settings: object
+) -> Iterator[FeedVenue]:
+    venue = FeedVenue(directory, processes, **settings)
+    try:
+        venue.start()
+        yield venue
+    finally:
+        venue.end()
+
+
+def until(holds: Callable[[], Any], what: str = "") -> Any:
+    """The first true value of a condition."""
+    deadline = time.monotonic() + WAIT_S
+    while not (value := holds()):
+        assert time.monotonic() < deadline, what or "not within the time"
+        time.sleep(0.005)
+    return value
+
+
+class LocalBook:
+    """A book kept from a snapshot and deltas, as API.md tells clients to keep one."""
+
+    def __init__(self) -> None:
+        self.seq = self.epoch = -1
+        self.bids: dict[str, str] = {}
+        self.asks: dict[str, str] = {}
+        self.snapshots = self.deltas = self.gaps = 0
+
+    def take(self, message: dict[str, Any]) -> None:
+        if message["type"] == "snapshot":
+            self.bids, self.asks = {}, {}
+            self.epoch = message["epoch"]
+            self.snapshots += 1
+            self.gaps += message.get("gap", False)
+        else:
+            assert (message["prev_seq"], message["epoch"]) == (self.seq, self.epoch), message
+            assert message["seq"] > self.seq
+            self.deltas += 1
+        self.seq = message["seq"]
+        for half, levels in ((self.bids, message["bids"]), (self.asks, message["asks"])):
+            for price, quantity in levels:
+                if quantity == "0":
+                    del half[price]
+                else:
+                    half[price] = quantity
+        bids, asks = self.levels()
+        assert max(len(bids), len(asks)) <= message["depth"]
+        assert checksum_of(bids, asks) == message["checksum"], message
+
+    def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Best first."""
+        return (
+            sorted(self.bids.items(), key=lambda level: -float(level[0])),
+            sorted(self.asks.items(), key=lambda level: float(level[0])),
+        )
+
+
+class Client:
+    """A connection, its replies by id, and what its streams have said."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.messages: list[dict[str, Any]] = []
+        """Of streams, in order."""
+        self.frames: list[bytes] = []
+        """Binary messages, in order."""
+        self.beats: list[dict[str, Any]] = []
+        self.books: dict[tuple[str, int], LocalBook] = {}
+        self.closed: tuple[int, str] | None = None
+        self.failure: BaseException | None = None
+        self._replies: dict[Any, dict[str, Any]] = {}
+        self._seqs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._ids = itertools.count(1)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            for text in self.connection:
+                if isinstance(text, bytes):
+                    self.frames.append(text)
+                else:
+                    self._take(json.loads(text))
+        except ConnectionClosed:
+            pass
+        except BaseException as failure:
+            self.failure = failure
+            self.connection.close()
+        self.closed = (self.connection.close_code or 0, self.connection.close_reason or "")
+
+    def _take(self, message: dict[str, Any]) -> None:
+        channel = message.get("ch")
+        if channel is None:
+            self._replies[message["id"]] = message
+            return
+        if channel == "heartbeat":
+            self.beats.append(message)
+            return
+        if channel == "book":
+            key = message["symbol"], message["depth"]
+            self.books.setdefault(key, LocalBook()).take(message)
+        elif channel != "server_shutdown":
+            subject = message.get("symbol") or message["account"]
+            if "prev_seq" in message:
+                before = (message["prev_seq"], message["epoch"])
+                assert self._seqs[channel, subject] == before, message
+            self._seqs[channel, subject] = message["seq"], message["epoch"]
+        self.messages.append(message)
+
+    def check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def ask(self, op: str, **members: Any) -> dict[str, Any]:
+        """The whole reply."""
+        id = next(self._ids)
+        self.connection.send(json.dumps({"op": op, "id": id, **members}))
+        return self.reply(id)
+
+    def reply(self, id: Any) -> dict[str, Any]:
+        until(lambda: id in self._replies or self.closed, f"no reply to {id!r}")
+        self.check()
+        return self._replies.pop(id)
+
+    def asked(self, op: str, **members: Any) -> dict[str, Any]:
+        """The result of a request that must succeed."""
+        reply = self.ask(op, **members)
+        assert reply["ok"], reply
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def subscribe(self, name: str, *symbols: str, **more: Any) -> dict[str, Any]:
+        return self.asked("subscribe", channels=[channel(name, *symbols, **more)])
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """The messages of a channel so far."""
+        self.check()
+        return [message for message in self.messages if message["ch"] == name]
+
+    def book(self, symbol: str, depth: int = 50) -> LocalBook:
+        found: LocalBook = until(lambda: self.books.get((symbol, depth)), f"no book of {symbol}")
+        return found
+
+    def wait_closed(self) -> tuple[int, str]:
+        until(lambda: self.closed, "still open")
+        self.check()
+        assert self.closed is not None
+        return self.closed
+
+    def close(self) -> None:
+        self.connection.close()
+        self._thread.join(WAIT_S)
+        self.check()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def channel(name: str, *symbols: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, **({"symbols": list(symbols)} if symbols else {}), **more}
+
+
+def same_book(venue: FeedVenue, client: Client, symbol: str, depth: int = 50) -> bool:
+    """The client's book is the engine's, checksum and all."""
+    client.check()
+    engine = venue.ok(venue.call("GET", f"/market/{symbol}/book?depth={depth}"))
+    bids, asks = client.book(symbol, depth).levels()
+    return (engine["bids"], engine["asks"], engine["checksum"]) == (
+        [list(level) for level in bids],
+        [list(level) for level in asks],
+        checksum_of(bids, asks),
+    )
