@@ -117,8 +117,10 @@ test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they a
 	done
 
 # The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
-reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100
-reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500
+reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
+    COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_B1=20
+reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
+    COUNT_R1=5000000 COUNT_C1=200 COUNT_N3=100 COUNT_B1=100
 
 .PHONY: reliability
 reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear and fill the disk, at full counts (≤ 12 minutes).
@@ -136,7 +138,7 @@ format: $(DEV_ENV) ## Put the code into its form.
 
 compile_lock := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header
 .PHONY: lock
-lock: $(DEV_ENV) ## Bring the lock files up to app/pyproject.toml; what is locked stays (UPGRADE=1: the newest).
+lock: $(if $(wildcard $(BIN)/uv),,$(DEV_ENV)) ## Bring the lock files up to app/pyproject.toml; what is locked stays (UPGRADE=1: the newest).
 	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build app/pyproject.toml -o app/requirements.lock
 	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra baseline --extra dev \
 	    --constraint app/requirements.lock app/pyproject.toml -o tests/requirements.lock

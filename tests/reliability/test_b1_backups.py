@@ -59,7 +59,7 @@ def seq_of(venue: RunningVenue) -> int:
     return venue.call("GET", "/time").seq
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120 + 20 * BACKUPS)
 def test_each_backup_under_load_restores_to_the_state_of_its_last_command(tmp_path):
     found: dict[int, tuple[str, str]] = {}
     settings = {"segment_bytes": 1 << 20, "snapshot_every": 3_000}

@@ -63,7 +63,7 @@ def test_a_second_engine_ends_with_75_and_changes_nothing(tmp_path):
         assert trader.order(order)["status"] == "new"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(120 + 20 * TRIES)
 def test_the_first_engine_trades_through_it(tmp_path):
     with running_venue(tmp_path, ("engine", "history"), segment_bytes=1 << 20) as venue:
         engine = venue.processes["engine"]

@@ -43,7 +43,7 @@ def same_entries(shard: Shard, frame: Frame) -> list[Entry]:
     ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(300 + COUNT // 2_000)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_restarts_change_nothing_and_the_journals_bytes_tell_everything(seed):
     recording = Recording(seed)
@@ -75,7 +75,7 @@ def test_restarts_change_nothing_and_the_journals_bytes_tell_everything(seed):
     assert min(kinds[ACCEPTED_EVENT], kinds[TRADE_EVENT]) > recording.flow.seq // 20
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + COUNT // 2_000)
 def test_ten_lives_on_one_directory_are_one_life(tmp_path):
     """A deep book through the real log: some lives drain, others are cut off; some leave a snapshot."""
     work = Work(seed=2, count=max(3_000, COUNT // 20))
