@@ -1,0 +1,96 @@
+"""The feed and the engine end in every way; clients see it, come back, and have the same book as before."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.feed.feed_venue import FeedVenue, feed_venue, same_book, until
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedVenue]:
+    with feed_venue(tmp_path_factory.mktemp("venue"), snapshot_every=40) as running:
+        yield running
+
+
+def quote(venue: FeedVenue, symbol: str, first: int, count: int = 30) -> None:
+    trader = venue.account(mode="limits")
+    for price in range(first, first + count):
+        trader.placed(symbol, "buy", "1", str(price))
+
+
+def test_a_new_epoch_begins_with_a_snapshot_and_goes_on(venue: FeedVenue) -> None:
+    symbol = venue.market()
+    alice = venue.account(USD="100000")
+    with venue.feed() as client:
+        client.asked("auth", token=alice.token)
+        client.subscribe("book", symbol)
+        client.subscribe("orders")
+        client.subscribe("trades", symbol)
+        quote(venue, symbol, 100)
+        order = alice.placed(symbol, "buy", "1", "50")
+        until(lambda: same_book(venue, client, symbol) and len(client.of("orders")) == 2)
+        epoch = client.book(symbol).epoch
+
+        venue.kill9("engine")
+        venue.start()
+        until(lambda: client.book(symbol).epoch > epoch)
+        until(lambda: [len(client.of(name)) for name in ("orders", "trades")] == [3, 2])
+        quote(venue, symbol, 200)
+        until(lambda: same_book(venue, client, symbol))
+
+        assert client.book(symbol).snapshots == 2
+        renewed = client.of("orders")[-1]
+        assert (renewed["type"], renewed["items"], renewed["epoch"]) == (
+            "snapshot",
+            [order],
+            client.book(symbol).epoch,
+        )
+
+
+def test_a_killed_feed_comes_back_with_the_same_state(venue: FeedVenue) -> None:
+    symbol = venue.market()
+    trader = venue.account(mode="limits")
+    with venue.feed() as before:
+        before.subscribe("book", symbol)
+        quote(venue, symbol, 100)
+        until(lambda: same_book(venue, before, symbol))
+        venue.kill9("feed")
+        assert before.wait_closed()[0] == 1006
+    quote(venue, symbol, 200)
+    kept = trader.placed(symbol, "sell", "1", "1000")
+    venue.start()
+    with venue.feed() as after:
+        after.asked("auth", token=trader.token)
+        after.subscribe("book", symbol)
+        after.subscribe("orders")
+        until(lambda: same_book(venue, after, symbol) and after.of("orders"))
+        assert after.of("orders")[0]["items"] == [kept]
+        quote(venue, symbol, 300)
+        until(lambda: same_book(venue, after, symbol))
+
+
+def test_a_feed_that_starts_again_still_refuses_what_was_revoked(venue: FeedVenue) -> None:
+    trader = venue.account()
+    token = venue.token(trader.name, jti="long-gone")
+    venue.ok(venue.admin("POST", "/tokens/revoke", {"jti": "long-gone"}))
+    venue.kill9("feed")
+    venue.start()
+    with venue.feed() as client:
+        assert client.ask("auth", token=token)["error"]["code"] == 2002
+
+
+def test_a_feed_that_is_told_to_stop_says_when_to_come_back(venue: FeedVenue) -> None:
+    symbol = venue.market()
+    with venue.feed() as first, venue.feed() as second:
+        for client in (first, second):
+            client.subscribe("book", symbol)
+        assert venue.end(signal.SIGTERM, ["feed"]) == {"feed": 0}
+
+        assert [client.wait_closed()[0] for client in (first, second)] == [1012, 1012]
+        said = {client.of("server_shutdown")[-1]["reconnect_after_ms"] for client in (first, second)}
+        assert said == {500, 550}
+    venue.start()
