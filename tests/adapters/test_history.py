@@ -18,7 +18,7 @@ import pytest
 from tests.adapters.following import Engine, HistoryProcess, HistoryThread, until
 from tests.adapters.journalled import last_seq
 from tradsys import metrics
-from tradsys.adapters.history import follower
+from tradsys.adapters.history import follower, syncing
 from tradsys.adapters.history.process import EXIT_JOURNAL
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.snapshots import KEPT, SnapshotStore
@@ -267,6 +267,72 @@ def test_read_model_and_snapshot_may_be_ahead_of_each_other(engine, tmp_path, be
     assert state == engine.recording.shard.state_hash()
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
     assert not (tmp_path / "readmodel.db.aside").exists()
+
+
+@pytest.mark.parametrize(
+    "what,said",
+    [
+        ("torn", "the file ends within a record"),
+        ("of another shard", "it is of shard b"),
+        ("of another journal", "the journal is another one"),
+        ("of a later command", "the journal does not reach so far"),
+    ],
+)
+def test_a_snapshot_that_is_not_this_journals_is_passed_over(engine, tmp_path, caplog, what, said):
+    engine.trade(400)
+    follow(engine)
+    engine.trade(200)
+    follow(engine)
+    store, shard, seq, chain = SnapshotStore(tmp_path), engine.recording.shard, engine.seq, bytes(16)
+    newest = store.paths()[0]
+    if what == "torn":
+        newest.write_bytes(newest.read_bytes()[:-5])
+    else:
+        if what == "of another shard":
+            shard, chain = Shard("b"), engine.log.chain
+        if what == "of a later command":
+            seq += 1_000
+        written, _ = store.write(shard, 1, seq, 1, chain)
+        newest = store.accept(written, store.verify(written))
+    engine.trade(1)
+
+    state = follow(engine)
+
+    assert f"{newest.name} can't be used" in caplog.text and said in caplog.text
+    assert newest.exists() == (what != "torn")
+    assert state == engine.recording.shard.state_hash()
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def test_without_space_for_the_next_segment_it_is_tried_again(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(syncing, "NO_SPACE_RETRY_S", 0.01)
+    engine = Engine(tmp_path, segment_bytes=64 << 10)
+    files = FullFiles()
+    with HistoryThread(tmp_path, engine.page, files=files) as thread:
+        until("it was tried", lambda: files.refused > 2)
+        assert engine.page.prepared_segment == engine.page.segment
+        files.is_full = False
+        until("a next segment", lambda: engine.page.prepared_segment == engine.page.segment + 1)
+        engine.trade(1_000)
+        thread.wait_for(engine.seq)
+
+    said = [record.message for record in caplog.records if "next segment" in record.message]
+    assert said[0] == "next segment of the journal: there is no space for it"
+    assert len([message for message in said if "no space" in message]) == 1
+
+
+class FullFiles(OsFiles):
+    """The real files, on a disk without space for new ones."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+        self.refused = 0
+
+    def create(self, path: str) -> int:
+        if self.is_full:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, "planted")
+        return super().create(path)
 
 
 def test_segments_go_when_nothing_needs_them_and_a_lost_read_model_is_bridged(tmp_path, caplog):

@@ -397,6 +397,9 @@ class Follower:
                 self._epoch, self._time_ns = header.epoch, header.time_ns
                 return
             _log.error("%s can't be used: %s", path.name, problem)
+            if isinstance(found, Damaged):
+                # It must not count as one of the two that let old segments go.
+                path.rename(path.with_name(path.name + ".damaged"))
         self._reader = self._open_reader(0, None)
 
     def _problem_of(self, snapshot: Loaded) -> str:
