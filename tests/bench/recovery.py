@@ -25,7 +25,8 @@ from tradsys.adapters.log.segments import prepare_next_segment
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import Page, boot_id
 from tradsys.cli.stages import Work
-from tradsys.compose import PAGE_FILE, recover_shard
+from tradsys.compose.pieces import PAGE_FILE
+from tradsys.compose.replay import recover_shard
 from tradsys.core.shard import Shard
 from tradsys.settings import Settings
 from tradsys.settings import load as load_settings

@@ -27,7 +27,7 @@ from tradsys.adapters.page.page import Page, boot_id
 from tradsys.cli.stages import Work
 from tradsys.codec.frame import COMMANDS_FRAME
 from tradsys.codec.market_v1 import book_of
-from tradsys.compose import recover_shard
+from tradsys.compose.replay import recover_shard
 from tradsys.core.messages import Command
 from tradsys.core.shard import Shard
 from tradsys.settings import load

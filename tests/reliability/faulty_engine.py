@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tradsys import compose
 from tradsys.adapters.log.files import OsFiles
+from tradsys.compose import engine
 from tradsys.settings import load
 from tradsys.venue.venue import Outcome, Venue
 
@@ -58,8 +58,8 @@ if __name__ == "__main__":
     moment, count = sys.argv[1], int(sys.argv[2])
     if moment == "before_reply":
         DyingVenue.batches_left = count
-        compose.Venue = DyingVenue  # type: ignore[misc]
+        engine.Venue = DyingVenue  # type: ignore[misc]
     else:
         DyingFiles.moment, DyingFiles.appends_left = moment, count
-        compose.OsFiles = DyingFiles  # type: ignore[misc]
-    sys.exit(compose.serve_engine(load(os.environ)))
+        engine.OsFiles = DyingFiles  # type: ignore[misc]
+    sys.exit(engine.serve_engine(load(os.environ)))

@@ -10,7 +10,8 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.segments import prepare_next_segment
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import Page, boot_id
-from tradsys.compose import PAGE_FILE, recover_shard
+from tradsys.compose.pieces import PAGE_FILE
+from tradsys.compose.replay import recover_shard
 from tradsys.core.messages import Command
 from tradsys.settings import load
 from tradsys.venue.ports import Entry

@@ -147,9 +147,6 @@ def test_a_token_that_was_refused_as_expired_stays_refused_when_the_clock_goes_b
         assert trader.placed(market, "buy", "1", "10")["status"] == "new"
 
 
-@pytest.mark.xfail(
-    reason="engine time is journalled with commands only: what passed since the last is forgotten"
-)
 def test_time_that_passed_without_a_command_is_kept_over_a_kill(tmp_path):
     with faked_venue(tmp_path) as venue:
         trader = venue.account("limits")

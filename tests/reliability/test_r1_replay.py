@@ -18,7 +18,7 @@ from tests.adapters.journalled import Recording
 from tests.reliability.lives import Life
 from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.cli.stages import Work
-from tradsys.compose import replayer
+from tradsys.compose.replay import replayer
 from tradsys.core.messages import ACCEPTED_EVENT, TRADE_EVENT
 from tradsys.core.shard import Shard
 from tradsys.venue.ports import Entry, Frame

@@ -28,7 +28,8 @@ from tradsys.adapters.log.segments import segment_indexes
 from tradsys.adapters.page.page import Page, PageError, boot_id
 from tradsys.cli.failures import JOURNAL, LOCKED, Failure
 from tradsys.codec.frame import COMMANDS_FRAME, first_difference
-from tradsys.compose import PAGE_FILE, replayer
+from tradsys.compose.pieces import PAGE_FILE
+from tradsys.compose.replay import replayer
 from tradsys.core.shard import Shard
 from tradsys.settings import Settings
 from tradsys.venue.ports import Frame

@@ -32,13 +32,19 @@ def serve(name: str) -> int:
     except SettingsError as fault:
         print(f"tradsys: {fault}", file=sys.stderr, flush=True)
         return EXIT_CONFIGURATION
-    from tradsys import compose
-
     if name == Process.ENGINE:
-        return compose.serve_engine(settings)
+        from tradsys.compose.engine import serve_engine
+
+        return serve_engine(settings)
     if name == Process.HISTORY:
-        return compose.serve_history(settings)
+        from tradsys.compose.history import serve_history
+
+        return serve_history(settings)
     if name == Process.QUERY:
-        return compose.serve_query(settings)
+        from tradsys.compose.query import serve_query
+
+        return serve_query(settings)
     assert name == Process.FEED
-    return compose.serve_feed(settings)
+    from tradsys.compose.feed import serve_feed
+
+    return serve_feed(settings)

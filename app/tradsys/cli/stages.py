@@ -28,7 +28,8 @@ from tradsys.codec.decimals import grid_of
 from tradsys.codec.errors import Problem
 from tradsys.codec.frame import COMMANDS_FRAME, GENESIS, encode_frame, encode_payload
 from tradsys.codec.json_v1 import decode_new_order, encode, place_command, reply_of
-from tradsys.compose import PAGE_FILE, recover_shard
+from tradsys.compose.pieces import PAGE_FILE
+from tradsys.compose.replay import recover_shard
 from tradsys.core.messages import CancelOrder, Command, PlaceOrder, ReplaceOrder
 from tradsys.core.shard import Shard
 from tradsys.flow.commands import Cancel, FlowCommand, Place, order_of

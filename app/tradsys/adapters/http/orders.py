@@ -14,6 +14,7 @@ from tradsys.codec import binary_v1
 from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import (
+    NewOrder,
     NewOrders,
     OrderIds,
     OrderReply,
@@ -81,6 +82,8 @@ class Desk:
         query_url: str,
         other_symbols: dict[str, str],
         count_order: Callable[[int], None],
+        read_order: Callable[[bytes], NewOrder] = decode_new_order,
+        write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
         """`count_order` hears how long an order took, in ns."""
         self.venue = venue
@@ -88,6 +91,8 @@ class Desk:
         self.query_url = query_url
         self.other_symbols = other_symbols
         self.count_order = count_order
+        self.read_order = read_order
+        self.write_order = write_order
 
     def grid(self, symbol: str) -> Grid:
         """Raises Problem: 1021 another shard's symbol, 1003 nobody's."""
@@ -121,7 +126,7 @@ class Desk:
         if outcome.replayed:
             resp.put("idempotent-replay", "true")
         if outcome.command.__class__ is m.PlaceOrder:
-            accepted = reply_bytes_of(outcome, self.shard_name)
+            accepted = self.write_order(outcome, self.shard_name)
             if accepted is not None:
                 resp.data = accepted
                 return
@@ -203,7 +208,7 @@ class OrdersResource:
 
     def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         desk = self.desk
-        order = decode_new_order(body_of(req, ORDER_BODY_MAX))
+        order = desk.read_order(body_of(req, ORDER_BODY_MAX))
         command = place_command(
             order, req.identity.account, desk.grid(order.symbol), req.now_ns, req.caller_id
         )

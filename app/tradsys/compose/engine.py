@@ -1,0 +1,378 @@
+"""The engine: recovery, then one thread that serves four listeners and journals."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, MutableSequence
+from typing import Any, Protocol, cast
+
+from tradsys import metrics
+from tradsys.adapters.auth.keys import KeyFileError
+from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
+from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.http.accesslog import AccessLog
+from tradsys.adapters.http.app import (
+    ByPort,
+    admin_routes,
+    create_app,
+    internal_routes,
+    ops_routes,
+    public_routes,
+)
+from tradsys.adapters.http.edge import Edge
+from tradsys.adapters.http.limits import RateLimiter
+from tradsys.adapters.http.orders import Desk
+from tradsys.adapters.http.server import Limits, Server, close_after_answer
+from tradsys.adapters.log.files import OsFiles
+from tradsys.adapters.log.lock import DirectoryLocked, lock_directory
+from tradsys.adapters.log.writer import LogWriter
+from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
+from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
+from tradsys.compose.pieces import (
+    EXIT_JOURNAL,
+    EXIT_LOCKED,
+    PAGE_FILE,
+    end,
+    internal_secret,
+    pinning,
+    venue_keys,
+)
+from tradsys.compose.replay import progress_bar, recover_shard
+from tradsys.core.messages import RevokeToken
+from tradsys.counting import counter_of
+from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
+from tradsys.venue.clock import EngineClock
+from tradsys.venue.ports import JournalError
+from tradsys.venue.venue import Done, Venue
+
+METRICS_FILE = "metrics.prom"
+
+HOUSEKEEPING_NS = 100_000_000
+DURABLE_LAG_NS_MAX = 250_000_000
+"""A journal that nobody has synced for so long is synced by the engine itself, which is not ready then."""
+GC_THRESHOLD = 700
+"""CPython's own first threshold; `gc_percent` scales it."""
+
+
+def serve_engine(settings: Settings) -> int:
+    """Run the engine until it is told to stop; returns its exit code."""
+    directory = settings.data_dir
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    if settings.profile == "baseline":
+        return serve_baseline(settings)
+    try:
+        lock = lock_directory(directory)
+    except DirectoryLocked as locked:
+        return end(EXIT_LOCKED, str(locked))
+    try:
+        engine = Engine(settings)
+        return engine.run()
+    except JournalError as error:
+        return end(EXIT_JOURNAL, f"journal: {error}")
+    except (SettingsError, KeyFileError) as error:
+        return end(EXIT_CONFIGURATION, str(error))
+    except OSError as error:
+        return end(1, str(error))
+    finally:
+        os.close(lock)
+
+
+def serve_baseline(settings: Settings) -> int:
+    """The same engine under gunicorn with one meinheld worker and ujson, to be measured against."""
+    # Not at the top: meinheld is there for tests only.
+    from tradsys.adapters.http import baseline
+
+    def start() -> baseline.Started:
+        lock = lock_directory(settings.data_dir)
+        engine = Engine(settings, baseline.close_after_answer, baseline.read_order, baseline.write_order)
+        engine.server = baseline.Worker()
+
+        def close() -> None:
+            engine.close()
+            os.close(lock)
+
+        return baseline.Started(engine.app, engine.each_turn, close)
+
+    listeners = [(settings.host, port) for port in ports_of(settings)]
+    try:
+        baseline.serve(start, listeners, body_bytes_max=settings.batch_body_bytes_max * 4 // 3)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def ports_of(settings: Settings) -> tuple[int, int, int, int]:
+    """Public, admin, ops, internal."""
+    return settings.port, settings.admin_port, settings.ops_port, settings.internal_port
+
+
+CloseAfter = Callable[[dict[str, Any], Callable[[str, str], None]], None]
+
+
+class Serving(Protocol):
+    """What the engine asks its server."""
+
+    @property
+    def stopping(self) -> bool: ...
+    def connections(self) -> int: ...
+    def stop(self) -> None: ...
+
+
+class Engine:
+    """The writer of a shard: recovery, then one thread that serves and journals."""
+
+    server: Serving
+
+    def __init__(
+        self,
+        settings: Settings,
+        close_after: CloseAfter = close_after_answer,
+        read_order: Callable[[bytes], NewOrder] = decode_new_order,
+        write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
+    ):
+        self.settings = settings
+        self._close_after = close_after
+        self._read_order, self._write_order = read_order, write_order
+        files = OsFiles()
+        # Before recovery: nobody else may be told that this port takes orders, and a wrong key stops here.
+        keys = venue_keys(settings)
+        boot = boot_id()
+        self.page = Page.create(f"{settings.data_dir}/{PAGE_FILE}", boot)
+        published = self.page.published_seq if self.page.current else None
+        # Nothing that recovery makes is garbage; looking for some would take a third of its time.
+        gc.disable()
+        shard, recovered = recover_shard(settings, files, published, progress_bar())
+        # Time has passed without commands, too: the page says how far, as of the last housekeeping.
+        seen = self.page.words[ENGINE_TIME_NS] + HOUSEKEEPING_NS if self.page.current else 0
+        self.clock = EngineClock(max(recovered.time_ns, seen), time.time_ns, time.monotonic_ns)
+        self.journal = LogWriter.begin(
+            settings.data_dir,
+            files,
+            recovered,
+            self.page,
+            durable=settings.durability == "durable",
+            segment_bytes=settings.segment_bytes,
+            time_ns=self.clock(),
+        )
+        self.recovered = recovered
+        self.venue = Venue(shard, self.journal, self.clock, recovered.seq)
+        if not recovered.seq:
+            self.venue.process(settings.seed.commands())
+        revocations = Revocations()
+        for (jti, account), (until, expires) in shard.revocations.items():
+            revocations.revoke(RevokeToken(jti, account, until, expires), 0)
+        self.verifier = TokenVerifier(
+            keys,
+            settings.token_issuer,
+            settings.token_audience,
+            revocations,
+            cast(MutableSequence[int], self.page.metrics),
+            verifications_per_s=settings.token_verifications_per_s,
+        )
+        self._revocations = revocations
+        self._words = self.page.metrics
+        self._failure = ""
+        self._durable_seq = recovered.seq
+        self._durable_since_ns = time.monotonic_ns()
+        self._durable_late = False
+        self._next_housekeeping_ns = 0
+        self._gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
+        self._count_gc = counter_of(self._words, metrics.GC_PAUSE.series())
+        self._metrics_path = f"{settings.data_dir}/{METRICS_FILE}"
+        self.access_log = AccessLog(sys.stdout.buffer, "engine", settings.access_log == "errors")
+        self.app = self._app()
+
+    def _app(self) -> ByPort:
+        settings = self.settings
+        desk = Desk(
+            self.venue,
+            query_url=f"http://{settings.host}:{settings.query_port}",
+            other_symbols={},
+            count_order=counter_of(self._words, metrics.ORDER_DURATION.series()),
+            read_order=self._read_order,
+            write_order=self._write_order,
+        )
+        limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
+
+        def edge(**more: Any) -> Edge:
+            return Edge(
+                self.verifier,
+                self.clock,
+                self._position,
+                self.journal.epoch,
+                access_log=self.access_log,
+                id_prefix=f"{settings.shard}{self.journal.epoch:x}-",
+                failed=self._fail,
+                close_after=self._close_after,
+                **more,
+            )
+
+        self._edges = [edge(origins=settings.cors_origins, rate_limiter=limiter), edge(), edge(), edge()]
+        public, admin, ops, internal = self._edges
+        batch_max = settings.batch_body_bytes_max
+        endpoint = f"http://{settings.host}:{settings.port}/s/{settings.shard}/api/v1"
+        secret = internal_secret(settings)
+        return ByPort(
+            {
+                settings.port: create_app(
+                    public, public_routes(desk, endpoint=endpoint, batch_body_max=batch_max), describe=True
+                ),
+                settings.admin_port: create_app(
+                    admin,
+                    admin_routes(
+                        desk,
+                        revoked=lambda command: self._revocations.revoke(
+                            command, self.clock() // 1_000_000_000
+                        ),
+                        token_life_max_s=TOKEN_LIFE_MAX_S,
+                        drain=self._drain,
+                    ),
+                ),
+                settings.ops_port: create_app(
+                    ops,
+                    ops_routes(
+                        not_ready=self._not_ready,
+                        status=self._status,
+                        pinning=pinning,
+                        rendered_metrics=self._rendered_metrics,
+                    ),
+                ),
+                settings.internal_port: create_app(
+                    internal, internal_routes(desk, secret=secret, batch_body_max=batch_max)
+                ),
+            },
+            settings.shard,
+        )
+
+    def run(self) -> int:
+        """Serve until told to stop. Raises JournalError, OSError."""
+        settings = self.settings
+        server = self.server = Server(
+            self.app,
+            [(settings.host, port) for port in ports_of(settings)],
+            each_turn=self.each_turn,
+            spin=settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive),
+            limits=Limits(
+                header_bytes_max=settings.header_bytes_max,
+                body_bytes_max=settings.batch_body_bytes_max * 4 // 3,
+                request_ms_max=settings.request_timeout_s * 1000,
+                connections_max=settings.max_connections,
+            ),
+        )
+        server.listen()
+        # Cycles are rare here (a fault's traceback), and all that lives long is the state, which has none.
+        # So nothing is collected inside a request: between two of them the youngest objects are looked
+        # through, and what survived is set aside for ever. The pause is bounded by the threshold.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        server.run()
+        self.close()
+        return 0
+
+    def close(self) -> None:
+        """The end of a drain. Raises JournalError if a fault was why."""
+        self.access_log.flush()
+        if self._failure:
+            raise JournalError(self._failure)
+        self.journal.close(self.clock())
+
+    def each_turn(self) -> None:
+        """What is due between requests."""
+        if not self._failure:
+            try:
+                self.venue.turn()
+            except JournalError as error:
+                self._fail(error)
+        if gc.get_count()[0] > self._gc_threshold:
+            started = time.perf_counter_ns()
+            gc.collect(0)
+            gc.freeze()
+            self._count_gc(time.perf_counter_ns() - started)
+        now = time.monotonic_ns()
+        if now >= self._next_housekeeping_ns:
+            self._next_housekeeping_ns = now + HOUSEKEEPING_NS
+            self._keep_house(now)
+
+    def _keep_house(self, now: int) -> None:
+        """What is due ten times a second."""
+        page, words = self.page, self._words
+        if page.poisoned and not self._failure:
+            self._fail(JournalError("the journal is poisoned: a sync failed in another process"))
+            return
+        self.verifier.refresh(self.clock())
+        self._watch_durability(now)
+        if self.server.stopping:
+            for edge in self._edges:
+                edge.draining = True
+        page.words[ENGINE_TIME_NS] = self.clock()
+        words[metrics.CONNECTIONS.word()] = self.server.connections()
+        words[metrics.OPEN_ORDERS.word()] = self.venue.shard.orders.open_count
+        words[metrics.IDEMPOTENCY_KEYS.word()] = self.venue.shard.keys.count
+        self.access_log.flush()
+
+    def _watch_durability(self, now: int) -> None:
+        """If history does not sync, the engine does, and says that it is not well."""
+        durable = self.page.durable_seq
+        if durable >= self.venue.seq or durable > self._durable_seq:
+            self._durable_seq, self._durable_since_ns = durable, now
+            self._durable_late = False
+        elif now - self._durable_since_ns > DURABLE_LAG_NS_MAX and not self._failure:
+            self._durable_late = True
+            self._words[metrics.ENGINE_SYNCS.word()] += 1
+            try:
+                self.journal.sync()
+            except JournalError as error:
+                self._fail(error)
+
+    # --- what others ask of it ----------------------------------------------------------------------
+
+    def _position(self) -> tuple[int, int]:
+        return self.venue.seq, self.page.durable_seq
+
+    def _not_ready(self) -> list[str]:
+        reasons = []
+        if self._failure:
+            reasons.append("journal")
+        if self.server.stopping:
+            reasons.append("draining")
+        if self._durable_late:
+            reasons.append("history_is_late")
+        return reasons
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "shard": self.settings.shard,
+            "seq": self.venue.seq,
+            "durable_seq": self.page.durable_seq,
+            "epoch": self.journal.epoch,
+            "durability": self.settings.durability,
+            "profile": self.settings.profile,
+            "recovered": {
+                "seq": self.recovered.seq,
+                "closed": self.recovered.closed,
+                "cut": bool(self.recovered.stale),
+            },
+        }
+
+    def _rendered_metrics(self) -> bytes | None:
+        try:
+            with open(self._metrics_path, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    def _fail(self, fault: BaseException) -> None:
+        """A fault that ends the process: what was under way is unknown, recovery will find out."""
+        self._failure = self._failure or f"{type(fault).__name__}: {fault}"
+        for edge in self._edges:
+            edge.draining = True
+        self.server.stop()
+
+    def _drain(self) -> None:
+        for edge in self._edges:
+            edge.draining = True
+        self.server.stop()

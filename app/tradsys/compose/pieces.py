@@ -1,0 +1,121 @@
+"""Pieces that more than one process is made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+from tradsys.adapters.auth.keys import HmacKey, JwksFile, Keys, create_key
+from tradsys.adapters.history.sqlite import Pragmas
+from tradsys.adapters.page.page import Page, PageError, boot_id
+from tradsys.codec.errors import UNAUTHORIZED
+from tradsys.settings import Settings, SettingsError
+from tradsys.venue.ports import Unauthorized
+
+EXIT_JOURNAL = 70
+EXIT_LOCKED = 75
+
+KEY_FILE = "hs256.key"
+PAGE_FILE = "page"
+SECRET_FILE = "internal.secret"
+
+PAGE_RETRY_S = 0.05
+
+
+def end(code: int, message: str) -> int:
+    print(f"tradsys: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+class Stop:
+    """SIGTERM and SIGINT, from now on."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._act: Callable[[], None] = lambda: None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def then(self, act: Callable[[], None]) -> None:
+        """Call `act` when asked to stop, at once if that was before."""
+        self._act = act
+        if self.asked:
+            act()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.asked = True
+        # A handler interrupts this thread anywhere, also where it holds a lock that `act` needs.
+        Thread(target=self._act, daemon=True).start()
+
+
+def wait_for_page(settings: Settings, stop: Stop) -> Page | None:
+    """The shared page, as soon as an engine has made one; None if told to stop before that."""
+    boot = boot_id()
+    while not stop.asked:
+        time.sleep(PAGE_RETRY_S)
+        with contextlib.suppress(FileNotFoundError, PageError):
+            return Page.open(f"{settings.data_dir}/{PAGE_FILE}", boot)
+    return None
+
+
+class Nobody:
+    """There are no tokens on the ops port of a follower."""
+
+    def verify(self, header_value: str | None, now_ns: int) -> Unauthorized:
+        return Unauthorized(UNAUTHORIZED, "no tokens here")
+
+
+def close_header(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
+    set_header("Connection", "close")
+
+
+def venue_keys(settings: Settings) -> Keys:
+    """The keys that tokens are verified with; a venue that has none makes a secret of its own.
+
+    Raises KeyFileError, SettingsError.
+    """
+    if settings.jwks_file and settings.hs256_key_file:
+        raise SettingsError("jwks_file", "and hs256_key_file are both set: give one of them")
+    if settings.jwks_file:
+        return JwksFile(settings.jwks_file)
+    path = settings.hs256_key_file or f"{settings.data_dir}/{KEY_FILE}"
+    if not settings.hs256_key_file:
+        with contextlib.suppress(FileExistsError):
+            create_key(path)
+    return HmacKey.load(path)
+
+
+def pragmas(settings: Settings) -> Pragmas:
+    return Pragmas(settings.sqlite_cache_size, settings.sqlite_mmap_size, settings.sqlite_wal)
+
+
+def internal_secret(settings: Settings) -> bytes:
+    """What gateway and feed prove themselves with on the internal listener; made once, mode 0600."""
+    path = f"{settings.data_dir}/{SECRET_FILE}"
+    with contextlib.suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.write(handle, secrets.token_hex(32).encode())
+        os.close(handle)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def pinning() -> dict[str, Any]:
+    """Evidence of this process's CPUs, as the kernel gives it."""
+    with open("/proc/self/status") as file:
+        facts = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return {
+        "pid": os.getpid(),
+        "cpus_allowed_list": facts["Cpus_allowed_list"].strip(),
+        "threads": int(facts["Threads"]),
+        "voluntary_ctxt_switches": int(facts["voluntary_ctxt_switches"]),
+        "nonvoluntary_ctxt_switches": int(facts["nonvoluntary_ctxt_switches"]),
+        "cpu_exclusive": os.environ.get("TRADSYS_CPU_EXCLUSIVE") == "1",
+    }
