@@ -50,16 +50,17 @@ def knowing(described: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
-PUBLIC, ADMIN = (document(some) for some in routes())
+ODD = ("", "0", "-1", "1", "3", "1e3", "٣", "null", "NaN", "buy", "open", "a-7", "b-7", "BTC-USD", str(2**64))
+DESCRIBED = dict(zip(("port", "admin_port"), map(document, routes()), strict=True))
 # Drain ends the venue, which is what it is for.
-del ADMIN["paths"]["/api/v1/admin/drain"]
+del DESCRIBED["admin_port"]["paths"]["/api/v1/admin/drain"]
 SCHEMAS = {
     port: [schemathesis.openapi.from_dict(one) for one in (described, knowing(described))]
-    for port, described in (("port", PUBLIC), ("admin_port", ADMIN))
+    for port, described in DESCRIBED.items()
 }
 OPERATIONS = [
     (port, method.upper(), path)
-    for port, described in (("port", PUBLIC), ("admin_port", ADMIN))
+    for port, described in DESCRIBED.items()
     for path, item in described["paths"].items()
     for method in item
 ]
@@ -104,9 +105,17 @@ def test_whatever_is_asked_is_answered_as_described(
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     )
 
+    # Bad values of parameters: made from a description they are rare.
+    names = [
+        one["name"] for one in DESCRIBED[port]["paths"][path][method.lower()]["parameters"] if "in" in one
+    ]
+    values = st.sampled_from(ODD) | st.text(max_size=8) | st.integers().map(str)
+    parameters = st.dictionaries(st.sampled_from([*names, "other"]), values, max_size=2)
+
     @settings(max_examples=COUNT, database=None, suppress_health_check=list(HealthCheck))
-    @given(case=cases, token=st.sampled_from(tokens))
-    def ask(case: Any, token: str) -> None:
+    @given(case=cases, token=st.sampled_from(tokens), odd=parameters)
+    def ask(case: Any, token: str, odd: dict[str, str]) -> None:
+        case.query = {**(case.query or {}), **odd}
         sent = case.as_transport_kwargs(base_url=base_url, headers={"Authorization": f"Bearer {token}"})
         answer = session.request(**sent, allow_redirects=False, timeout=20)
         headers = {name.lower(): value for name, value in answer.headers.items()}

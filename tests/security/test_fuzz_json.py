@@ -91,7 +91,8 @@ NO_DECIMALS = (
     "01", "00.1", "Infinity", "inf", "NaN", "nan", "1 ", " 1", "\t1", "1\n", "1\0", "1.0.0", "--1", "1-",
     "1/2", "1%", "$1", "9" * 19, "9" * 40, "1." + "1" * 19, "1" * 41, "0" * 40,
     # Digits of other scripts, a half, a square, and spaces that are not seen.
-    "\u0661", "\uff11", "\u0be7", "1\u066b5", "\u00bd", "\u00b2", "1\u00a0", "1\u200b",
+    "\u0661", "1\u0661", "1.\u0661", "1\uff11", "\u0be7", "1\u066b5", "\u00bd", "\u00b2", "1\u00a0",
+    "1\u200b",
 )  # fmt: skip
 
 
