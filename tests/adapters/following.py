@@ -222,8 +222,7 @@ def main(directory: Path, snapshot_every: int) -> int:
     edge = Edge(
         verifier,
         time.time_ns,
-        lambda: (page.published_seq, page.durable_seq),
-        page.epoch,
+        lambda: (page.published_seq, page.durable_seq, page.epoch),
         close_after=lambda environ, set_header: set_header("Connection", "close"),
     )
     routes = ops_routes(

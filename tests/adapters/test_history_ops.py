@@ -31,8 +31,7 @@ def client(answers):
     edge = Edge(
         verifier,
         lambda: 0,
-        lambda: (0, 0),
-        1,
+        lambda: (0, 0, 1),
         close_after=lambda environ, set_header: set_header("Connection", "close"),
     )
     routes = history_routes(lambda: answers["snapshot"], lambda: answers["state_hash"], SECRET.encode())

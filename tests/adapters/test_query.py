@@ -50,8 +50,7 @@ class World:
         edge = Edge(
             self.authenticator,
             lambda: NOW_S * 1_000_000_000,
-            lambda: (12, 11),
-            3,
+            lambda: (12, 11, 3),
             close_after=lambda environ, set_header: set_header("Connection", "close"),
         )
         self.client = falcon.testing.TestClient(create_app(edge, query_routes("a", past)))

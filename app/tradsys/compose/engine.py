@@ -202,7 +202,6 @@ class Engine:
                 self.verifier,
                 self.clock,
                 self._position,
-                self.journal.epoch,
                 access_log=self.access_log,
                 id_prefix=f"{settings.shard}{self.journal.epoch:x}-",
                 failed=self._fail,
@@ -330,8 +329,8 @@ class Engine:
 
     # --- what others ask of it ----------------------------------------------------------------------
 
-    def _position(self) -> tuple[int, int]:
-        return self.venue.seq, self.page.durable_seq
+    def _position(self) -> tuple[int, int, int]:
+        return self.venue.seq, self.page.durable_seq, self.journal.epoch
 
     def _not_ready(self) -> list[str]:
         reasons = []

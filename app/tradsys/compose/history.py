@@ -58,8 +58,7 @@ def serve_history(settings: Settings) -> int:
         edge = Edge(
             Nobody(),
             time.time_ns,
-            lambda: (page.published_seq, page.durable_seq),
-            page.epoch,
+            lambda: (page.published_seq, page.durable_seq, page.epoch),
             close_after=close_header,
         )
         routes = ops_routes(

@@ -45,8 +45,7 @@ def serve_query(settings: Settings) -> int:
             RevocationsFollowed(verifier, past, revocations.revoke),
             # The engine's time as of a moment ago: a token that had expired there is not revived here.
             lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
-            lambda: (page.published_seq, page.durable_seq),
-            page.epoch,
+            lambda: (page.published_seq, page.durable_seq, page.epoch),
             origins=settings.cors_origins,
             id_prefix=f"q{os.getpid():x}-",
             close_after=close_header,

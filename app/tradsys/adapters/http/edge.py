@@ -70,13 +70,13 @@ class EdgeResponse(Response):
     __slots__ = ()
     context_type = type(None)
 
-    def stamp(self, request_id: str, engine_us: int, seq: int, durable_seq: int, epoch: str) -> None:
+    def stamp(self, request_id: str, engine_us: int, seq: int, durable_seq: int, epoch: int) -> None:
         """The headers that every reply carries."""
         headers = self._headers
         headers["x-request-id"] = request_id
         headers["x-engine-us"] = str(engine_us)
         headers["x-durable-seq"] = str(durable_seq)
-        headers["x-epoch"] = epoch
+        headers["x-epoch"] = str(epoch)
         if "x-seq" not in headers:
             headers["x-seq"] = str(seq)
 
@@ -96,8 +96,7 @@ class Edge:
         self,
         authenticator: Authenticator,
         clock: Clock,
-        position: Callable[[], tuple[int, int]],
-        epoch: int,
+        position: Callable[[], tuple[int, int, int]],
         *,
         origins: Sequence[str] = (),
         access_log: AccessLog | None = None,
@@ -106,13 +105,12 @@ class Edge:
         failed: Callable[[BaseException], None] | None = None,
         close_after: Callable[[dict[str, Any], Callable[[str, str], None]], None],
     ):
-        """`position` gives (seq, durable_seq) for the reply headers; `failed` hears of faults
+        """`position` gives (seq, durable_seq, epoch) for the reply headers; `failed` hears of faults
         that must end the process (the journal), after the caller has been told that it is unknown.
         `close_after` is the server's way of ending a connection with its answer."""
         self._authenticator = authenticator
         self._clock = clock
         self._position = position
-        self._epoch = str(epoch)
         self._origins = frozenset(origins)
         self._access_log = access_log
         self._rate_limiter = rate_limiter
@@ -179,9 +177,9 @@ class Edge:
             raise Problem(RATE_LIMITED, retry_after_s=verdict.retry_after_s)
 
     def process_response(self, req: EdgeRequest, resp: EdgeResponse, resource: Any, ok: bool) -> None:
-        seq, durable_seq = self._position()
+        seq, durable_seq, epoch = self._position()
         engine_us = (perf_counter_ns() - req.started_ns) // 1000
-        resp.stamp(req.id, engine_us, seq, durable_seq, self._epoch)
+        resp.stamp(req.id, engine_us, seq, durable_seq, epoch)
         if self._access_log is not None:
             self._access_log.add(req, resp, engine_us)
 
