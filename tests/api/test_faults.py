@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,9 +28,8 @@ def test_an_order_whose_journal_write_fails_is_unknown_and_the_venue_ends_and_re
     trader, market = venue.account("limits"), venue.market()
     trader.placed(market, "buy", "1", "10", client_order_id="before")
     process = venue.processes["engine"]
-    # From here on no write of the process succeeds, the journal's and the log's: as on a full disk.
-    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))
+    # No write succeeds any more, the journal's and the log's.
+    venue.limit_files(0)
 
     reply = trader.place(market, "buy", "1", "11", client_order_id="during")
 

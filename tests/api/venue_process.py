@@ -16,6 +16,7 @@ import http.client
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -97,7 +98,7 @@ class RunningVenue:
                 with open(self.directory / f"{name}.log", "ab") as log:
                     self.processes[name] = subprocess.Popen(
                         [sys.executable, "-m", "tradsys", "serve", name],
-                        env=self.env, stdout=log, stderr=log,
+                        env=self.env, stdout=log, stderr=log, process_group=0,
                     )  # fmt: skip
         deadline = time.monotonic() + READY_S
         for name in self.names:
@@ -123,7 +124,11 @@ class RunningVenue:
         """Signal processes (all, if none is named), wait for them, and give their exit codes."""
         ended = [(name, self.processes.pop(name)) for name in names or list(self.processes)]
         for _, process in ended:
-            process.send_signal(number)
+            # In the profile `baseline` an engine is a master with a worker; a crash takes both.
+            if number == signal.SIGKILL:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
         self.hang_up()
         return {name: process.wait(timeout=30) for name, process in ended}
 
@@ -132,6 +137,14 @@ class RunningVenue:
 
     def stop(self) -> dict[str, int]:
         return self.end()
+
+    def limit_files(self, bytes_max: int) -> None:
+        """From here on the engine's files can't be written beyond `bytes_max`, as on a full disk."""
+        pid = self.processes["engine"].pid
+        workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for one in (pid, *map(int, workers)):
+            _, hard = resource.prlimit(one, resource.RLIMIT_FSIZE)
+            resource.prlimit(one, resource.RLIMIT_FSIZE, (bytes_max, hard))
 
     def hang_up(self) -> None:
         """Close the connections that were kept."""

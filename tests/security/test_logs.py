@@ -190,10 +190,8 @@ def test_secrets_stand_in_files_of_the_owner_only_and_on_no_command_line(venue: 
 
 def test_a_fault_is_one_line_too(venue: RunningVenue) -> None:
     """The journal can't be written any more, the log can: the fault is told whole, and without secrets."""
-    import resource
-
     trader, market = venue.account("limits"), venue.market()
-    process = venue.processes.pop("engine")
+    process = venue.processes["engine"]
     segment = max(path.stat().st_size for path in venue.data.glob("*.log"))
     # Files may not grow beyond what the log has; the journal writes beyond that, into its segment.
     written = os.stat(venue.directory / "engine.log").st_size
@@ -203,13 +201,13 @@ def test_a_fault_is_one_line_too(venue: RunningVenue) -> None:
     }
     for _ in range(3):
         trader.post("/orders/batch", padding)
-    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (written + 100_000, hard))
+    venue.limit_files(written + 100_000)
 
     reply = trader.post("/orders/batch", padding)
 
     assert (reply.status, reply.code) == (503, 1001)
     assert process.wait(timeout=20) == 70
+    del venue.processes["engine"]
     venue.hang_up()
     log = [line for line in venue.log().split(b"\n") if line.startswith(b"{")]
     faults = [line for line in map(json.loads, log) if line["event"] == "fault"]
