@@ -69,14 +69,14 @@ tools: ## Install the system packages that the tests need (curl, wrk, strace, fa
 .PHONY: test
 test: $(DEV_ENV) tools ## Check everything: style, types, layers, tests with coverage, planted bugs (≤ 15 minutes).
 	@rm -f build/stages/$@
-	@$(STAGE) 60 style $(BIN)/ruff check .
-	@$(STAGE) 60 format $(BIN)/ruff format --check .
-	@$(STAGE) 180 types $(BIN)/mypy
-	@$(STAGE) 60 layers $(BIN)/lint-imports
+	@$(STAGE) 200 style $(BIN)/ruff check .
+	@$(STAGE) 200 format $(BIN)/ruff format --check .
+	@$(STAGE) 400 types $(BIN)/mypy
+	@$(STAGE) 200 layers $(BIN)/lint-imports
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(STAGE) 780 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
-	@$(STAGE) 60 coverage $(BIN)/python tests/coverage_gate.py
-	@$(STAGE) 240 planted $(BIN)/python tests/planted/run.py
+	@$(STAGE) 2400 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
+	@$(STAGE) 200 coverage $(BIN)/python tests/coverage_gate.py
+	@$(STAGE) 900 planted $(BIN)/python tests/planted/run.py
 	@STAGES=build/stages/$@ .ci/stage table
 
 .PHONY: planted
@@ -117,18 +117,21 @@ test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they a
 	done
 
 # The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
-reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
-    COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_B1=20
-reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
-    COUNT_R1=5000000 COUNT_C1=200 COUNT_N3=100 COUNT_B1=100
+reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D3=1000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
+    COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_B1=20 COUNT_F2=1500 COUNT_F3=65000 COUNT_CROSS=10000
+reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D3=1000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
+    COUNT_R1=5000000 COUNT_C1=200 COUNT_N3=100 COUNT_B1=100 COUNT_F2=5000 COUNT_F3=300000 COUNT_CROSS=50000
+reliability_tests := tests/reliability tests/security/test_fuzz_api.py tests/security/test_fuzz_decoders.py \
+    tests/security/test_fuzz_json.py tests/security/test_cross_account.py
+all_counts = $(BIN)/pytest -q -n 2 --dist worksteal --durations 10 $(reliability_tests)
 
 .PHONY: reliability
-reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear and fill the disk, at full counts (≤ 12 minutes).
-	@$(reliability_counts) $(BIN)/pytest -q -n 2 --dist worksteal --timeout 700 --durations 10 tests/reliability
+reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear, fill the disk, fuzz, at full counts (≤ 12 minutes).
+	@$(reliability_counts) $(all_counts) --timeout 700
 
 .PHONY: reliability-long
 reliability-long: $(DEV_ENV) tools ## The same with the counts of a long evening (≤ 60 minutes).
-	@$(reliability_long_counts) $(BIN)/pytest -q -n 2 --dist worksteal --timeout 3500 --durations 10 tests/reliability
+	@$(reliability_long_counts) $(all_counts) --timeout 3500
 
 # --- keep up ------------------------------------------------------------------
 

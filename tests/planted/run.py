@@ -71,6 +71,7 @@ def look(bug: Bug, tree: Path) -> tuple[bool, str]:
     if applied.returncode:
         return False, f"does not apply: {applied.stderr.strip()}"
     environ = {**os.environ, "PYTHONPATH": str(tree / "app"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # Half of a start is plugins that one test does not need.
     where = subprocess.run(
         [sys.executable, "-c", "import tradsys; print(tradsys.__file__)"],
         cwd=tree, env=environ, capture_output=True, text=True, check=True,
@@ -79,7 +80,7 @@ def look(bug: Bug, tree: Path) -> tuple[bool, str]:
     try:
         # 1 is "tests ran and failed", anything else is a mistake in the patch.
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *bug.caught_by],
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "pytest_timeout", *bug.caught_by],
             cwd=tree, env=environ, capture_output=True, text=True, timeout=TIME_LIMIT_S,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
