@@ -30,7 +30,9 @@ PAGE_RETRY_S = 0.05
 
 
 def end(code: int, message: str) -> int:
-    print(f"tradsys: {message}", file=sys.stderr, flush=True)
+    # A log that can't be written must not change what the exit code says.
+    with contextlib.suppress(OSError):
+        print(f"tradsys: {message}", file=sys.stderr, flush=True)
     return code
 
 
