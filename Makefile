@@ -99,6 +99,10 @@ core_tests := tests/core $(wildcard tests/stories)
 test-compiled: compile ## Run the tests of the core against the compiled book.
 	@PYTHONPATH=build/compiled $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider $(core_tests)
 
+.PHONY: test-baseline
+test-baseline: $(DEV_ENV) ## Run the tests of the API against the profile baseline (gunicorn, meinheld, ujson).
+	@PROFILE=baseline $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/api
+
 .PHONY: test-pythons
 test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they are installed.
 	@for version in 3.12 3.13; do \
@@ -132,6 +136,13 @@ reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear, fill the disk, fuzz, at 
 .PHONY: reliability-long
 reliability-long: $(DEV_ENV) tools ## The same with the counts of a long evening (≤ 60 minutes).
 	@$(reliability_long_counts) $(all_counts) --timeout 3500
+
+# --- measure ------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(DEV_ENV) ## Measure the stages of an order, and a recovery (SMOKE=1: small, only to see that they run).
+	@$(BIN)/tradsys bench $(if $(SMOKE),--count 1000 --rounds 1)
+	@$(BIN)/python tests/bench/recovery.py $(if $(SMOKE),20000)
 
 # --- keep up ------------------------------------------------------------------
 
