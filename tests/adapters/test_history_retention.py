@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def recorded(tmp_path_factory):
         while engine.page.segment < 5:
             engine.trade(200)
         thread.wait_for(engine.seq)
+        while engine.page.prepared_segment <= engine.page.segment:
+            time.sleep(0.01)
     return directory
 
 

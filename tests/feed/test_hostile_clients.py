@@ -7,7 +7,7 @@ import socket
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.feed.feed_venue import Client, FeedVenue, same_book, until
 
@@ -68,9 +68,10 @@ def test_a_request_may_come_in_fragments_but_not_without_an_end(venue: FeedVenue
     with venue.feed() as client:
         client.connection.send(iter(['{"op":', '"ping",', '"id":"f"}']))
         assert client.reply("f")["ok"]
-        with pytest.raises(Exception, match="1009"):
+        with pytest.raises((ConnectionClosed, OSError)):
             client.connection.send("x" * 10_000 for _ in range(10_000))
-        assert client.wait_closed()[0] == 1009
+        # What was still on its way when the feed closed may cost the client the close frame.
+        assert client.wait_closed()[0] in (1009, 1006)
 
 
 def test_frames_that_are_no_websocket_end_the_connection(venue: FeedVenue) -> None:
