@@ -44,7 +44,7 @@ class OrderMemory:
         if self.pool:
             self.pool_hits += 1
             order = self.pool.pop()
-            order.__init__(id, side, price, qty, display_qty, expire_at, account)  # type: ignore[misc]
+            order.reset(id, side, price, qty, display_qty, expire_at, account)
         else:
             self.pool_misses += 1
             order = Order(id, side, price, qty, display_qty, expire_at, account)

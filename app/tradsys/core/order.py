@@ -46,7 +46,13 @@ class Order:
     def __init__(
         self, id: int, side: int, price: int, qty: int, display_qty: int, expire_at: int, account: Any
     ):
-        # Every slot is set here: initialising a pooled order again is what proves it clean.
+        self.reset(id, side, price, qty, display_qty, expire_at, account)
+
+    def reset(
+        self, id: int, side: int, price: int, qty: int, display_qty: int, expire_at: int, account: Any
+    ) -> None:
+        """Make it a new order. Every slot is set here: that is what proves a pooled order clean."""
+        # Not by calling __init__ again: on an object of a compiled class that does nothing.
         self.id: int = id
         self.side: int = side
         self.price: int = price
