@@ -230,7 +230,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_connections: Annotated[int, Meta(ge=16, le=1_000_000)] = 10_000
     """Open connections of the engine; feed has as many of its own."""
     order_pool_size: PoolSize = 1_000
-    """Request buffers kept for reuse."""
+    """Order objects kept for reuse once they have left memory."""
     message_pool_size: PoolSize = 5_000
     """Message buffers kept for reuse."""
     response_pool_size: PoolSize = 2_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -47,12 +47,6 @@ class Journal(Protocol):
 class Clock(Protocol):
     def __call__(self) -> int:
         """Engine time in ns: never goes back, slewed towards wall time."""
-
-
-class FrameReader(Protocol):
-    """Frames in order, as far as the reader may see; ends when it has caught up (call again later)."""
-
-    def __iter__(self) -> Iterator[Frame]: ...
 
 
 # What a token may do; the scopes of a token are a sum of these, and none includes another.
