@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The environment is keyed on what it was made from: a changed lock makes it anew, an unchanged one costs nothing.
 key = $(shell cat $(1) | sha256sum | cut -c1-16)
 RUN_ENV := .venv/.run-$(call key,app/requirements.lock app/pyproject.toml)
-DEV_ENV := .venv/.dev-$(call key,app/requirements.lock app/pyproject.toml tests/requirements.lock)
+DEV_ENV := .venv/.dev-$(call key,app/requirements.lock app/pyproject.toml operator/pyproject.toml tests/requirements.lock)
 
 STAGE = STAGES=build/stages/$@ .ci/stage
 
@@ -50,14 +50,15 @@ dev: $(DEV_ENV) ## Make .venv with everything the tests need.
 $(DEV_ENV): $(RUN_ENV)
 	@echo "Adding the tools of the tests to .venv …"
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-build-isolation -r tests/requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable operator
 	@rm -f .venv/.dev-* && touch $@
 
-tool_packages := curl wrk strace faketime
-missing_tools = $(foreach tool,$(tool_packages),$(if $(shell command -v $(tool)),,$(tool)))
+test_packages := curl wrk strace faketime chromium
+missing_packages = $(foreach package,$(test_packages),$(if $(shell command -v $(package)),,$(package)))
 
-.PHONY: tools
-tools: ## Install the system packages that the tests need (curl, wrk, strace, faketime); Debian, as root.
-	@missing="$(strip $(missing_tools))"; \
+.PHONY: packages
+packages: ## Install the system packages that the tests need (wrk, strace, chromium, …); Debian, as root.
+	@missing="$(strip $(missing_packages))"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing $$missing …"; \
@@ -67,7 +68,7 @@ tools: ## Install the system packages that the tests need (curl, wrk, strace, fa
 	fi
 
 .PHONY: test
-test: $(DEV_ENV) tools ## Check everything: style, types, layers, tests with coverage, planted bugs (≤ 15 minutes).
+test: $(DEV_ENV) packages ## Check everything: style, types, layers, tests with coverage, planted bugs (≤ 15 minutes).
 	@rm -f build/stages/$@
 	@$(STAGE) 200 style $(BIN)/ruff check .
 	@$(STAGE) 200 format $(BIN)/ruff format --check .
@@ -131,11 +132,11 @@ reliability_tests := tests/reliability tests/security/test_fuzz_api.py tests/sec
 all_counts = $(BIN)/pytest -q -n 2 --dist worksteal --durations 10 $(reliability_tests)
 
 .PHONY: reliability
-reliability: $(DEV_ENV) tools ## Kill, cut, flip, tear, fill the disk, fuzz, at full counts (≤ 12 minutes).
+reliability: $(DEV_ENV) packages ## Kill, cut, flip, tear, fill the disk, fuzz, at full counts (≤ 12 minutes).
 	@$(reliability_counts) $(all_counts) --timeout 700
 
 .PHONY: reliability-long
-reliability-long: $(DEV_ENV) tools ## The same with the counts of a long evening (≤ 60 minutes).
+reliability-long: $(DEV_ENV) packages ## The same with the counts of a long evening (≤ 60 minutes).
 	@$(reliability_long_counts) $(all_counts) --timeout 3500
 
 # --- measure ------------------------------------------------------------------
@@ -154,9 +155,12 @@ format: $(DEV_ENV) ## Put the code into its form.
 compile_lock := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-header
 .PHONY: lock
 lock: $(if $(wildcard $(BIN)/uv),,$(DEV_ENV)) ## Bring the lock files up to app/pyproject.toml; what is locked stays (UPGRADE=1: the newest).
-	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build app/pyproject.toml -o app/requirements.lock
-	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra baseline --extra dev \
-	    --constraint app/requirements.lock app/pyproject.toml -o tests/requirements.lock
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra tracing app/pyproject.toml -o app/requirements.lock
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --constraint app/requirements.lock \
+	    operator/pyproject.toml -o operator/requirements.lock
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra baseline --extra tracing --extra dev \
+	    --constraint app/requirements.lock --constraint operator/requirements.lock \
+	    app/pyproject.toml operator/pyproject.toml -o tests/requirements.lock
 
 .PHONY: clean
 clean: ## Remove what was built; .venv and data stay.
