@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from tradsys.codec.decimals import Grid, grid_of, text_of
 from tradsys.core import messages as m
+from tradsys.core.candles import Candle
 from tradsys.core.market import Market
 
 CHECKSUM_LEVELS = 10
@@ -66,6 +67,25 @@ class Trade(Struct):
 
 class Trades(Struct):
     items: list[Trade]
+    next_cursor: str | None
+
+
+class CandleItem(Struct):
+    """What the trades of one interval came to; volume in the base asset."""
+
+    start_ts: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    trades: int
+
+
+class Candles(Struct):
+    symbol: str
+    interval: str
+    items: list[CandleItem]
     next_cursor: str | None
 
 
@@ -157,6 +177,18 @@ def recent_trades_of(market: Market, limit: int) -> list[Trade]:
         Trade(event[1], grid.price_text(event[4]), grid.qty_text(event[5]), m.SIDE_WORDS[side], seq, str(ts))
         for ts, seq, side, event in latest
     ]
+
+
+def candle_item_of(candle: Candle) -> CandleItem:
+    return CandleItem(
+        str(candle.start_ns),
+        text_of(candle.open),
+        text_of(candle.high),
+        text_of(candle.low),
+        text_of(candle.close),
+        text_of(candle.volume),
+        candle.trades,
+    )
 
 
 def symbol_of(market: Market, status: int, endpoint: str) -> Symbol:
