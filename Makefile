@@ -16,8 +16,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The environment is keyed on what it was made from: a changed lock makes it anew, an unchanged one costs nothing.
 key = $(shell cat $(1) | sha256sum | cut -c1-16)
-RUN_ENV := .venv/.run-$(call key,app/requirements.lock app/pyproject.toml)
-DEV_ENV := .venv/.dev-$(call key,app/requirements.lock app/pyproject.toml operator/pyproject.toml tests/requirements.lock)
+# The messages of gRPC are made from app/proto with it, and are not in git.
+made_from := app/requirements.lock app/pyproject.toml app/setup.py $(shell find app/proto -name "*.proto")
+RUN_ENV := .venv/.run-$(call key,$(made_from))
+DEV_ENV := .venv/.dev-$(call key,$(made_from) operator/pyproject.toml tests/requirements.lock)
 
 STAGE = STAGES=build/stages/$@ .ci/stage
 

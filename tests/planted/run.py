@@ -55,6 +55,8 @@ def copy_of_the_tree(into: Path) -> None:
         if name and (ROOT / name).is_file():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, into / name)
+    # Not in git: made from app/proto when the package was built.
+    shutil.copytree(ROOT / "app/tradsys/v1", into / "app/tradsys/v1")
 
 
 def plant(bug: Bug) -> Outcome:
