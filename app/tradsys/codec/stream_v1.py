@@ -16,18 +16,23 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tradsys.codec.decimals import Grid, text_of
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import OrderReply, decode, encode
-from tradsys.codec.market_v1 import Level, Trade
+from tradsys.codec.market_v1 import CandleItem, Level, OrderLevel, Trade
+from tradsys.core import candles
 from tradsys.core import messages as m
 from tradsys.core.account import Account
 
 JSON_V1, BIN_V1, BIN_V2 = "tradsys.json.v1", "tradsys.bin.v1", "tradsys.bin.v2"
 SUBPROTOCOLS = (JSON_V1, BIN_V1, BIN_V2)
 
-PRICE, BOOK, TRADES, TICKER, ORDERS, BALANCES = "price", "book", "trades", "ticker", "orders", "balances"
-PUBLIC_CHANNELS = (PRICE, BOOK, TRADES, TICKER)
+PRICE, BOOK, BOOK_L3, TRADES, TICKER, CANDLES = "price", "book", "book_l3", "trades", "ticker", "candles"
+ORDERS, BALANCES = "orders", "balances"
+PUBLIC_CHANNELS = (PRICE, BOOK, BOOK_L3, TRADES, TICKER, CANDLES)
 PRIVATE_CHANNELS = (ORDERS, BALANCES)
 DEPTHS = (10, 20, 50, 100, 500, 1000)
+DEPTHS_L3 = (10, 20, 50, 100)
 DEPTH_DEFAULT = 50
+INTERVALS = tuple(candles.INTERVALS)
+INTERVAL_DEFAULT = "1m"
 
 # Why the venue closes a connection, beside the codes of RFC 6455.
 TOKEN_ENDED = 4001
@@ -52,6 +57,9 @@ class ChannelRequest(Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: Name
     symbols: Annotated[list[Name], Meta(min_length=1, max_length=1000)] | UnsetType = UNSET
     depth: Count | UnsetType = UNSET
+    """Of book and book_l3."""
+    interval: Name | UnsetType = UNSET
+    """Of candles."""
     from_seq: Count | UnsetType = UNSET
     epoch: Count | UnsetType = UNSET
 
@@ -61,6 +69,12 @@ class Request(Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: Id | UnsetType = UNSET
     channels: Annotated[list[ChannelRequest], Meta(min_length=1, max_length=100)] | UnsetType = UNSET
     token: Annotated[str, Meta(max_length=16384)] | UnsetType = UNSET
+    order: msgspec.Raw | UnsetType = UNSET
+    """Of order.place: the body of POST /orders."""
+    order_id: Name | UnsetType = UNSET
+    """Of order.cancel: what DELETE /orders/{order_id} has in its path."""
+    on: bool | UnsetType = UNSET
+    """Of cancel_on_disconnect."""
 
 
 class _Identified(Struct):
@@ -121,6 +135,27 @@ class BookMessage(Struct, tag_field="ch", tag="book", kw_only=True, omit_default
     """What came before this snapshot was skipped."""
 
 
+class OrderBookMessage(Struct, tag_field="ch", tag="book_l3", kw_only=True, omit_defaults=True):
+    """The orders of the best levels. The rows of a delta are applied in their order: quantity "0" takes the
+    order out, another one changes it where it stands, and an unknown order goes last in its level."""
+
+    type: Kind
+    symbol: str
+    epoch: int
+    seq: int
+    prev_seq: int | UnsetType = UNSET
+    ts: str
+    depth: int
+    """Levels, as of `book`; how many orders they have is not bounded."""
+    checksum: int
+    """The one of `book`: of the levels that the orders add up to, after the last message of a snapshot."""
+    bids: list[OrderLevel]
+    asks: list[OrderLevel]
+    more: bool = False
+    """Another message of this snapshot follows."""
+    gap: bool = False
+
+
 class TradesMessage(Struct, tag_field="ch", tag="trades", kw_only=True, omit_defaults=True):
     """Trades, oldest first; a snapshot has the latest ones."""
 
@@ -166,9 +201,24 @@ class TickerMessage(Struct, tag_field="ch", tag="ticker", kw_only=True, omit_def
     gap: bool = False
 
 
+class CandlesMessage(Struct, tag_field="ch", tag="candles", kw_only=True, omit_defaults=True):
+    """The candles that have changed, as they are now, oldest first; a snapshot has the running one, if all of
+    it is known."""
+
+    type: Kind
+    symbol: str
+    interval: str
+    epoch: int
+    seq: int
+    prev_seq: int | UnsetType = UNSET
+    ts: str
+    items: list[CandleItem]
+    gap: bool = False
+
+
 class OrdersMessage(Struct, tag_field="ch", tag="orders", kw_only=True, omit_defaults=True):
-    """Own orders as they are now. In a delta `fills` has the new fills of each; a snapshot has open orders,
-    and after `from_seq` also those that have closed since."""
+    """Own orders as they are now, and those that were refused, once. In a delta `fills` has the new fills of
+    each; a snapshot has open orders, and after `from_seq` also those that have closed since."""
 
     type: Kind
     account: str
@@ -209,6 +259,7 @@ class ChannelPosition(Struct, omit_defaults=True):
     seq: int
     symbol: str = ""
     depth: int = 0
+    interval: str = ""
 
 
 class Heartbeat(Struct, tag_field="ch", tag="heartbeat", kw_only=True):
