@@ -16,8 +16,11 @@ from tradsys.core.shard import Shard
 
 def contents_of(shard: Shard) -> dict[str, Any]:
     in_memory = sorted((id, order) for bucket in shard.orders.chunks.values() for id, order in bucket.items())
+    keys = shard.keys
     records = sorted(
-        (key, record) for bucket in filter(None, shard.keys.buckets) for key, record in bucket.items()
+        (key, keys.unpack(kept) if isinstance(kept, bytes) else kept)
+        for bucket in filter(None, keys.buckets)
+        for key, kept in bucket.items()
     )
     return {
         "rules": shard.rules,
@@ -59,7 +62,7 @@ def contents_of(shard: Shard) -> dict[str, Any]:
         "orders": {id: order_contents(order) for id, order in in_memory},
         "closed": [order.id for order in shard.orders.closed],
         "records": {tuple(key.split("/")): (r.seq, r.time_ns, r.events) for key, r in records},
-        "closed records": [tuple(key.split("/")) for _, key in shard.keys.closed],
+        "closed records": [tuple(key.split("/")) for _, key in keys.closed],
         "revocations": shard.revocations,
         "work_due": shard.work_due,
         "next_expiry": shard.next_expiry,

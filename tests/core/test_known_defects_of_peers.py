@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 
 from tests.core.desk import BTC, Desk, a_desk, accepted, closed, parked, refused, rested, traded, triggered
@@ -28,8 +27,7 @@ from tradsys.core.shard import Shard
 
 def restarted(desk: Desk) -> Desk:
     """The desk after its process ended and its state came back from a snapshot."""
-    chunks = [msgspec.msgpack.encode(chunk) for chunk in desk.shard.snapshot()]
-    desk.shard = Shard.restore(msgspec.msgpack.decode(chunk) for chunk in chunks)
+    desk.shard = Shard.restore(list(desk.shard.snapshot()))
     return desk
 
 

@@ -187,7 +187,7 @@ def a_busy_desk() -> Desk:
 
 
 def restored(shard: Shard) -> Shard:
-    return Shard.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(chunk)) for chunk in shard.snapshot())
+    return Shard.restore(list(shard.snapshot()))
 
 
 def test_a_restored_shard_is_the_same() -> None:
@@ -214,11 +214,41 @@ def test_a_restored_shard_goes_on_the_same() -> None:
 
 
 def test_a_snapshot_of_another_format_is_refused() -> None:
-    chunks = [msgspec.to_builtins(chunk) for chunk in a_busy_desk().shard.snapshot()]
-    chunks[0][1] = 999
+    header, *others = a_busy_desk().shard.snapshot()
+    newer = msgspec.msgpack.decode(header)
+    newer[1] = 999
 
-    with pytest.raises(msgspec.ValidationError):
-        Shard.restore(chunks)
+    with pytest.raises(msgspec.ValidationError, match="format 999; this release reads 1 and 2"):
+        Shard.restore([msgspec.msgpack.encode(newer), *others])
+
+
+def test_what_does_not_begin_with_a_header_is_no_state() -> None:
+    _, *others = a_busy_desk().shard.snapshot()
+
+    with pytest.raises(msgspec.ValidationError, match="does not start with its header"):
+        Shard.restore(others)
+
+
+def test_a_record_is_the_same_before_and_after_it_went_into_a_snapshot() -> None:
+    shard = a_busy_desk().shard
+    before = [shard.original("eve", name) for name in ("taken", "resting")]
+
+    twin = restored(shard)
+
+    assert None not in before
+    assert [shard.original("eve", name) for name in ("taken", "resting")] == before
+    assert [twin.original("eve", name) for name in ("taken", "resting")] == before
+
+
+def test_the_check_sees_a_record_that_is_of_another_order() -> None:
+    shard = restored(a_busy_desk().shard)
+    keys = shard.keys
+    resting = keys.packed("eve/resting")
+    keys.add_packed(["eve/taken"], [resting])
+    keys.count -= 1
+
+    with pytest.raises(AssertionError):
+        shard.check()
 
 
 def test_any_difference_in_the_state_is_one_in_the_hash() -> None:

@@ -2,7 +2,8 @@
 
 `format_1.json` is a data directory as the first release writes it: a journal of two epochs, a high-water
 mark and a snapshot in the middle, with the state that they are. A release that can't read it any more breaks
-what was promised. It is made by `python -m tests.reliability.test_r2_versions`; once a release is out, never.
+what was promised. Its state is of format 1 too, but the state hash beside it is that of format 2. It is made
+by `python -m tests.reliability.test_r2_versions`; once a release is out, never.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import zlib
 from hashlib import blake2b
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -124,8 +126,8 @@ def test_a_journal_that_a_newer_release_has_written_to_is_refused_and_not_cut(
 # --- snapshots --------------------------------------------------------------------------------------
 
 
-def newer_snapshot(data: Path, monkeypatch: pytest.MonkeyPatch, part: object) -> None:
-    """Write the newest snapshot again, as a release whose `part` has format 2 does; it is the only one."""
+def newer_snapshot(data: Path, monkeypatch: pytest.MonkeyPatch, part: ModuleType) -> None:
+    """Write the newest snapshot again, as a release with a newer format of `part`; it is the only one."""
     newest, *others = SnapshotStore(data).paths()
     loaded = snapshot_files.load(newest, Shard.restore)
     assert isinstance(loaded, snapshot_files.Loaded)
@@ -133,7 +135,7 @@ def newer_snapshot(data: Path, monkeypatch: pytest.MonkeyPatch, part: object) ->
         path.unlink()
     header = loaded.header
     with monkeypatch.context() as newer:
-        newer.setattr(part, "FORMAT", 2)
+        newer.setattr(part, "FORMAT", part.FORMAT + 1)
         written, _ = SnapshotStore(data).write(
             loaded.shard, header.epoch, header.seq, header.time_ns, header.chain
         )
@@ -144,7 +146,7 @@ NEWER = pytest.mark.parametrize(
     ("part", "said"),
     [
         (snapshot_files, "format 2; this release reads 1"),
-        (shard_chunks, "the snapshot does not start with a header of format 1"),
+        (shard_chunks, "the state has format 3; this release reads 1 and 2"),
     ],
     ids=["file", "state"],
 )

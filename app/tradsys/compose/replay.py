@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.log.files import OsFiles
@@ -25,7 +24,7 @@ def recover_shard(
 ) -> tuple[Shard, Recovered]:
     """The newest snapshot that is whole, and everything after it replayed and compared."""
 
-    def restore(chunks: Iterable[Any]) -> Shard:
+    def restore(chunks: Iterable[bytes]) -> Shard:
         return Shard.restore(chunks, settings.order_pool_size)
 
     loaded, damaged = SnapshotStore(Path(settings.data_dir)).newest(restore)

@@ -124,7 +124,7 @@ class Shard:
         self.adjusted: dict[str, int] = {}
         """Sum of all balance adjustments by asset: what must be there."""
         self.orders = OrderMemory(self.rules, order_pool_size)
-        self.keys = KeyMemory(self.rules)
+        self.keys = KeyMemory(self.rules, self.instruments)
         self.expiries = Expiries()
         self.work: deque[Work] = deque()
         self.txn_ids: dict[str, None] = {}
@@ -190,13 +190,13 @@ class Shard:
         status = max(market.status, self.status)
         return status if self.has_space else max(status, CANCEL_ONLY)
 
-    def snapshot(self) -> Iterator[list[Any]]:
-        """The whole state in chunks of plain lists, at most 1,000 orders or records each."""
+    def snapshot(self) -> Iterator[bytes]:
+        """The whole state in chunks, at most 1,000 orders or records each."""
         return snapshot.take(self)
 
     @classmethod
-    def restore(cls, chunks: Iterable[Any], order_pool_size: int = 0) -> Shard:
-        """The shard whose `snapshot` gave these chunks (as they came, or after msgpack)."""
+    def restore(cls, chunks: Iterable[bytes], order_pool_size: int = 0) -> Shard:
+        """The shard whose `snapshot` gave these chunks. Raises msgspec.DecodeError for other ones."""
         return snapshot.restore(cls, chunks, order_pool_size)
 
     def state_hash(self) -> str:

@@ -1,8 +1,10 @@
 """The shard's state as chunks, its hash, and what must always be true of it.
 
-A chunk is a list that starts with its name. Orders come in the order of the book, so that restoring
-is appending; nothing depends on how a dict or a heap happened to grow, so equal states give equal chunks.
-History: format 1, the first.
+A chunk is the MessagePack of a list that starts with its name. Orders come in the order of the book, so that
+restoring is appending; nothing depends on how a dict or a heap happened to grow, so equal states give equal
+chunks. Idempotency records are bytes within theirs: most are never decoded again.
+
+History: format 1, the first. Format 2 has `keys` instead of `records`; format 1 is still read.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from tradsys.core.order import Order
 if TYPE_CHECKING:
     from tradsys.core.shard import Shard
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
 CHUNK_MAX = 1_000
 
 RESTING, WAITING, CLOSED = 0, 1, 2
@@ -123,8 +126,16 @@ class Orders(msgspec.Struct, array_like=True, tag="orders"):
     orders: list[OrderState]
 
 
+class Keys(msgspec.Struct, array_like=True, tag="keys"):
+    """Keys, when they closed or 0, and their records' bytes; open ones by seq, then as they closed."""
+
+    keys: list[str]
+    closed_ns: list[int]
+    records: list[bytes]
+
+
 class Records(msgspec.Struct, array_like=True, tag="records"):
-    """(command, seq, time, events, instrument, closed at or 0); open ones by seq, then as they closed."""
+    """Of format 1: (command, seq, time, events, instrument, closed at or 0) in the same order."""
 
     records: list[tuple[PlaceOrder, int, int, list[Event], int, int]]
 
@@ -139,11 +150,18 @@ class Admin(msgspec.Struct, array_like=True, tag="admin"):
     revocations: list[tuple[str, str, int, int]]
 
 
-Chunk = Header | Instruments | Markets | Accounts | Orders | Records | WorkState | Admin
+Chunk = Header | Instruments | Markets | Accounts | Orders | Keys | Records | WorkState | Admin
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Chunk).decode
 
 
-def take(shard: Shard) -> Iterator[Any]:
+def take(shard: Shard) -> Iterator[bytes]:
     """The state in chunks of at most 1,000 orders, accounts or records."""
+    return map(_encode, _chunks(shard))
+
+
+def _chunks(shard: Shard) -> Iterator[Chunk]:
     yield Header(
         FORMAT,
         shard.name,
@@ -163,8 +181,9 @@ def take(shard: Shard) -> Iterator[Any]:
         yield Accounts([_account_state(account) for account in accounts])
     for orders in _pieces(_all_orders(shard)):
         yield Orders(orders)
-    for records in _pieces(_all_records(shard)):
-        yield Records(records)
+    for keys in _pieces(_all_keys(shard)):
+        packed = shard.keys.packed
+        yield Keys([key for _, key in keys], [at for at, _ in keys], [packed(key) for _, key in keys])
     yield WorkState([(w.id, w.account, w.symbol, w.side, w.reason) for w in shard.work])
     yield Admin(
         list(shard.txn_ids),
@@ -231,36 +250,30 @@ def _order_state(order: Order, where: int) -> OrderState:
     )
 
 
-def _all_records(shard: Shard) -> Iterator[tuple[PlaceOrder, int, int, list[Event], int, int]]:
-    keys = shard.keys
+def _all_keys(shard: Shard) -> Iterator[tuple[int, str]]:
     # A record is open as long as its order is. Merged, not sorted: to sort a million records is one call
     # of 1.5 s in which no other thread of a follower runs, not even the one that syncs the journal.
     for order in merge(*(account.open.values() for account in shard.accounts.values()), key=_id_of):
         if order.command.client_order_id:
-            record = keys.get(order.command.account, order.command.client_order_id)
-            assert record is not None and record.seq == order.id
-            yield (record.command, record.seq, record.time_ns, record.events, record.instrument.version, 0)
-    for closed_ns, key in keys.closed:
-        account, _, client_order_id = key.partition("/")
-        found = keys.get(account, client_order_id)
-        assert found is not None
-        yield (found.command, found.seq, found.time_ns, found.events, found.instrument.version, closed_ns)
+            yield 0, f"{order.command.account}/{order.command.client_order_id}"
+    yield from shard.keys.closed
 
 
 def state_hash(shard: Shard) -> str:
-    encoder = msgspec.msgpack.Encoder()
     digest = blake2b(digest_size=16)
     for chunk in take(shard):
-        digest.update(encoder.encode(chunk))
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Shard:
-    """Build the shard again. Raises msgspec.ValidationError for chunks that are not of this format."""
-    iterator = iter(chunks)
-    header = _chunk(next(iterator))
-    if not isinstance(header, Header) or header.format != FORMAT:
-        raise msgspec.ValidationError("the snapshot does not start with a header of format 1")
+def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> Shard:
+    """Build the shard again. Raises msgspec.DecodeError for chunks that no known format has."""
+    decoded = map(_decode, chunks)
+    header = next(decoded)
+    if not isinstance(header, Header):
+        raise msgspec.ValidationError("the state does not start with its header")
+    if header.format not in READABLE:
+        raise msgspec.ValidationError(f"the state has format {header.format}; this release reads 1 and 2")
     shard = cls(header.name, header.rules, order_pool_size)
     shard.status, shard.has_space, shard.killed = header.status, header.has_space, header.killed
     shard.trade_id = header.trade_id
@@ -268,8 +281,7 @@ def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Sh
     shard.fees = {asset: Balance(int(amount)) for asset, amount in header.fees}
     shard.adjusted = {asset: int(amount) for asset, amount in header.adjusted}
     opened: list[Order] = []
-    for raw in iterator:
-        chunk = _chunk(raw)
+    for chunk in decoded:
         if isinstance(chunk, Instruments):
             shard.instruments.extend(chunk.versions)
         elif isinstance(chunk, Markets):
@@ -287,6 +299,11 @@ def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Sh
                 order = _restore_order(shard, order_state)
                 if order_state.where != CLOSED:
                     opened.append(order)
+        elif isinstance(chunk, Keys):
+            shard.keys.add_packed(chunk.keys, chunk.records)
+            shard.keys.closed.extend(
+                pair for pair in zip(chunk.closed_ns, chunk.keys, strict=True) if pair[0]
+            )
         elif isinstance(chunk, Records):
             for command, seq, time_ns, events, version, closed_ns in chunk.records:
                 shard.keys.add(Record(command, seq, time_ns, events, shard.instruments[version]))
@@ -306,10 +323,6 @@ def restore(cls: type[Shard], chunks: Iterable[Any], order_pool_size: int) -> Sh
         if order.expire_at:
             shard.expiries.add(order)
     return shard
-
-
-def _chunk(raw: Any) -> Any:
-    return msgspec.convert(raw, Chunk) if isinstance(raw, list) else raw
 
 
 def _restore_account(shard: Shard, state: AccountState) -> None:
@@ -393,7 +406,25 @@ def check(shard: Shard) -> None:
     for order in shard.orders.closed:
         assert order.level is None and order.status >= FILLED and order.reserved == 0
         assert (order.status == FILLED) == (order.open_qty == 0)
-    assert shard.keys.count == sum(len(bucket) for bucket in shard.keys.buckets)
+    _check_keys(shard)
+
+
+def _check_keys(shard: Shard) -> None:
+    keys = shard.keys
+    assert keys.count == sum(len(bucket) for bucket in keys.buckets)
+    open_orders = {
+        f"{name}/{order.command.client_order_id}": order.id
+        for name, account in shard.accounts.items()
+        for order in account.open.values()
+        if order.command.client_order_id
+    }
+    assert keys.count == len(open_orders) + len(keys.closed)
+    assert all(at for at, _ in keys.closed)
+    for bucket in keys.buckets:
+        for key, kept in bucket.items():
+            record = keys.unpack(kept) if isinstance(kept, bytes) else kept
+            assert key == f"{record.command.account}/{record.command.client_order_id}"
+            assert open_orders.get(key, record.seq) == record.seq, f"{key} is of another order"
 
 
 def _check_market(symbol: str, market: Market) -> None:

@@ -1,6 +1,6 @@
 """`python -m tradsys.adapters.history.verify FILE`: load a snapshot and compare its state hash.
 
-Exit 0 if the file is whole and the state that it restores has the hash that it was written with.
+Exit 0 if the file is whole and the state that it restores is sound and has the hash that it was written with.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+
+import msgspec
 
 from tradsys.adapters.history.snapshots import Damaged, load
 from tradsys.core.shard import Shard
@@ -17,6 +19,11 @@ def main(path: Path) -> int:
     found = load(path, Shard.restore)
     if isinstance(found, Damaged):
         print(f"{found.path}: {found.problem}")
+        return 1
+    try:
+        found.shard.check()
+    except (AssertionError, msgspec.DecodeError) as error:
+        print(f"{path}: restores a state that can't be: {error}")
         return 1
     restored = found.shard.state_hash()
     if restored != found.state_hash:
