@@ -163,6 +163,8 @@ lock: $(if $(wildcard $(BIN)/uv),,$(DEV_ENV)) ## Bring the lock files up to app/
 	@$(compile_lock) $(if $(UPGRADE),--upgrade) --extra build --extra baseline --extra tracing --extra dev \
 	    --constraint app/requirements.lock --constraint operator/requirements.lock \
 	    app/pyproject.toml operator/pyproject.toml -o tests/requirements.lock
+	@$(compile_lock) $(if $(UPGRADE),--upgrade) --group app/pyproject.toml:image \
+	    --constraint tests/requirements.lock -o app/image.lock
 
 .PHONY: clean
 clean: ## Remove what was built; .venv and data stay.
