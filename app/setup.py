@@ -6,6 +6,7 @@ A wheel gets them beside its modules, an editable install into the source tree, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -16,7 +17,7 @@ INIT = '"""Messages of app/proto, generated when the package was built."""\n'
 
 
 class Build(build):
-    sub_commands = [("build_protos", None), *build.sub_commands]
+    sub_commands: ClassVar = [("build_protos", None), *build.sub_commands]
 
 
 class BuildProtos(Command):

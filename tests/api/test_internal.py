@@ -99,6 +99,26 @@ def test_nobody_cancels_anothers_order_here_either(venue: RunningVenue, market: 
     assert [one.code for one in found] == [1007, 1007, 0]
 
 
+def test_an_order_is_changed_on_its_own_grid_whatever_symbol_is_said(
+    venue: RunningVenue, market: str
+) -> None:
+    coarse = venue.market(lot_size="0.1")
+    alice = venue.account("limits")
+    number = int(alice.placed(market, "buy", "1", "9")["order_id"][2:])
+
+    other, unsaid = records.results(
+        post(
+            venue,
+            sent_by(alice.name, records.replace(coarse, number, quantity="0.5"))
+            + sent_by(alice.name, records.replace("", number, quantity="0.25")),
+        ).body
+    )
+
+    assert (other.code, other.seq) == (1002, 0)
+    assert (unsaid.code, unsaid.remaining) == (0, records.e8("0.25"))
+    assert venue.ok(alice.get(f"/orders/a-{number}"))["quantity"] == "0.25"
+
+
 def test_a_retry_may_come_in_another_form(venue: RunningVenue, market: str) -> None:
     alice = venue.account("limits")
     first = alice.placed(market, "buy", "1", "9", client_order_id="k")

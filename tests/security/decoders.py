@@ -12,6 +12,7 @@ from tradsys.codec.decimals import (
     AMOUNT_MAX,
     UNITS_MAX,
     DecimalError,
+    Grid,
     amount_of,
     grid_of,
     signed_amount_of,
@@ -116,12 +117,18 @@ def json_changes(data: bytes) -> None:
     assert all(0 <= number < 2**63 for number in numbers)
 
 
+def grid_of_order(account: str, number: int) -> Grid | None:
+    return GRID if number % 2 else None
+
+
 def binary_batch(data: bytes) -> None:
-    with_problems(lambda: binary_v1.commands(data, "alice", GRIDS.get, NOW))
+    with_problems(lambda: binary_v1.commands(data, "alice", GRIDS.get, grid_of_order, NOW))
 
 
 def internal_batch(data: bytes) -> None:
-    with_problems(lambda: [one for _, one in binary_v1.internal_commands(data, GRIDS.get, NOW)])
+    with_problems(
+        lambda: [one for _, one in binary_v1.internal_commands(data, GRIDS.get, grid_of_order, NOW)]
+    )
 
 
 def decimal(data: bytes) -> None:

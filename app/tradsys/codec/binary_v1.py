@@ -31,21 +31,27 @@ REPLAYED = 1
 INT64_MAX = 2**63 - 1
 
 
+GridFor = Callable[[str], Grid | None]
+"""The grid of a symbol."""
+GridOfOrder = Callable[[str, int], Grid | None]
+"""The grid of an account's order, if it is in memory."""
+
+
 def commands(
-    body: bytes, account: str, grid_for: Callable[[str], Grid | None], now: int
+    body: bytes, account: str, grid_for: GridFor, grid_of_order: GridOfOrder, now: int
 ) -> Iterator[m.Command | Problem]:
     """A command or a problem for each record. Raises Problem 1002 if the body is not whole records."""
     if not body or len(body) % COMMAND.size:
         raise Problem(INVALID_REQUEST, f"the body is not a number of {COMMAND.size}-byte records")
     for record in COMMAND.iter_unpack(body):
         try:
-            yield _command(record, account, grid_for, now)
+            yield _command(record, account, grid_for, grid_of_order, now)
         except Problem as problem:
             yield problem
 
 
 def internal_commands(
-    body: bytes, grid_for: Callable[[str], Grid | None], now: int
+    body: bytes, grid_for: GridFor, grid_of_order: GridOfOrder, now: int
 ) -> Iterator[tuple[int, m.Command | Problem]]:
     """(scope, command or problem) for each record with its sender in front."""
     size = SENDER.size + COMMAND.size
@@ -56,7 +62,7 @@ def internal_commands(
         try:
             account = client_order_id_of(_text(raw_account, "account"))
             record = COMMAND.unpack_from(body, offset + SENDER.size)
-            yield scope, _command(record, account, grid_for, now)
+            yield scope, _command(record, account, grid_for, grid_of_order, now)
         except Problem as problem:
             yield scope, problem
 
@@ -78,7 +84,7 @@ def _units(amount: int, size: int, field: str) -> int:
 
 
 def _command(
-    record: tuple[Any, ...], account: str, grid_for: Callable[[str], Grid | None], now: int
+    record: tuple[Any, ...], account: str, grid_for: GridFor, grid_of_order: GridOfOrder, now: int
 ) -> m.Command:
     (
         kind, side, type_, tif, flags, stp, reserved, raw_symbol, order_id, quantity, price, stop_price,
@@ -89,16 +95,14 @@ def _command(
     if kind == CANCEL:
         return m.CancelOrder(account, order_id if order_id <= INT64_MAX else 0)
     symbol = _text(raw_symbol, "symbol")
+    if kind == REPLACE:
+        return _replace_command(account, symbol, order_id, quantity, price, version, grid_for, grid_of_order)
     grid = grid_for(symbol)
     if grid is None:
         raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
     instrument = grid.instrument
     qty = _units(quantity, instrument.lot_size, "quantity")
     price = _units(price, instrument.tick_size, "price")
-    if kind == REPLACE:
-        if not qty and not price:
-            raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
-        return m.ReplaceOrder(account, order_id if order_id <= INT64_MAX else 0, qty, price, max(version, -1))
     if kind != PLACE:
         raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
     stop_price = _units(stop_price, instrument.tick_size, "stop_price")
@@ -122,3 +126,35 @@ def _command(
     )
     refuse_contradictions(order, now)
     return order
+
+
+def _replace_command(
+    account: str,
+    symbol: str,
+    order_id: int,
+    quantity: int,
+    price: int,
+    version: int,
+    grid_for: GridFor,
+    grid_of_order: GridOfOrder,
+) -> m.ReplaceOrder:
+    if not quantity and not price:
+        raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
+    number = order_id if order_id <= INT64_MAX else 0
+    grid = grid_of_order(account, number)
+    if grid is None:
+        if symbol and grid_for(symbol) is None:
+            raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
+        # Without the order there is no grid to read the numbers on; the venue then says that it is unknown.
+        return m.ReplaceOrder(account, number)
+    # On another symbol's grid the same numbers would be another quantity.
+    if symbol and symbol != grid.instrument.symbol:
+        raise Problem(INVALID_REQUEST, "the order is of another symbol", {"field": "symbol"})
+    instrument = grid.instrument
+    return m.ReplaceOrder(
+        account,
+        number,
+        _units(quantity, instrument.lot_size, "quantity"),
+        _units(price, instrument.tick_size, "price"),
+        max(version, -1),
+    )

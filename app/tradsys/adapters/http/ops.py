@@ -97,7 +97,7 @@ class CommandsResource:
         now = desk.venue.clock()
         items = [
             Problem(FORBIDDEN) if not scope & TRADE else item
-            for scope, item in binary_v1.internal_commands(body, desk.grid_or_none, now)
+            for scope, item in binary_v1.internal_commands(body, desk.grid_or_none, desk.grid_of_order, now)
         ]
         if len(items) > BATCH_MAX:
             raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")

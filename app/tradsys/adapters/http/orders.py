@@ -108,6 +108,13 @@ class Desk:
         market = self.venue.shard.markets.get(symbol)
         return grid_of(market.instrument) if market is not None else None
 
+    def grid_of_order(self, account: str, number: int) -> Grid | None:
+        """Of an account's order, if it is in memory."""
+        order = self.venue.shard.order(number)
+        if order is None or order.account.name != account:
+            return None
+        return self.grid_or_none(order.command.symbol)
+
     def own_order(self, account: str, text: str) -> Order | None:
         """The account's order if it is in memory; another account's is as absent as one that never was."""
         order = self.venue.shard.order(order_number(text, self.shard_name))
@@ -345,7 +352,9 @@ class BatchResource:
         venue = self.desk.venue
         now = req.now_ns
         if req.content_type == binary_v1.MEDIA_TYPE:
-            items = list(binary_v1.commands(body, req.account, self.desk.grid_or_none, now))
+            items = list(
+                binary_v1.commands(body, req.account, self.desk.grid_or_none, self.desk.grid_of_order, now)
+            )
             if len(items) > BATCH_MAX:
                 raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
             resp.content_type = binary_v1.MEDIA_TYPE
