@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from pathlib import Path
 from random import Random
 
 import apsw
+import msgspec
 import pytest
 
+import tradsys
 from tests.adapters.journalled import Recording, last_seq
 from tradsys import metrics
 from tradsys.adapters.history import sql
-from tradsys.adapters.history.migrations import SCHEMA_VERSION
+from tradsys.adapters.history.migrations import SCHEMA_VERSION, STEPS
 from tradsys.adapters.history.reader import ReadModelReader
-from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelError
+from tradsys.adapters.history.readmodel import NOTHING, OrderRow, Position, ReadModel, ReadModelError
 from tradsys.adapters.history.sqlite import (
     PragmaNotInForce,
     Pragmas,
@@ -24,12 +27,13 @@ from tradsys.adapters.history.sqlite import (
     check_version,
 )
 from tradsys.codec.json_v1 import encode, reply_of_order
+from tradsys.core.candles import INTERVALS, SECOND, Candle, first_candle
 from tradsys.core.messages import CancelOrder
 from tradsys.venue.past import NEWEST, OPEN, HistoryNotReady
 from tradsys.venue.ports import Entry, Frame
 
 PRAGMAS = Pragmas()
-TABLES = ("position", "instruments", "revocations", "orders", "trades", "fills")
+TABLES = ("position", "instruments", "revocations", "orders", "trades", "fills", "candles")
 
 
 def open_model(directory: Path) -> ReadModel:
@@ -135,7 +139,7 @@ def test_a_gap_is_bridged_from_the_shard_and_what_closed_unseen_is_gone(tmp_path
     shard = recording.shard
     here = Position(recording.flow.seq, chain_at(recording.flow.seq))
 
-    model.bridge(shard, here)
+    model.bridge(shard, here, 1, recording.flow.time_ns)
     write(model, recording.record(400))
 
     assert model.position.seq == recording.flow.seq
@@ -321,6 +325,218 @@ def test_costs_beyond_63_bits_come_back_exactly(tmp_path):
     with reader.view() as view:
         found = view.order(row.account, row.id)
     assert found is not None and found.order.cost == 3 * 10**30
+
+
+# --- candles ----------------------------------------------------------------------------------------
+
+
+def candles_of(model: ReadModel) -> list[tuple]:
+    """From the rows of the trades, one after the other."""
+    grids = {row[0]: (row[4], row[5]) for row in rows(model)["instruments"]}
+    made: dict[tuple[str, int], list[Candle]] = {}
+    for _, symbol, instrument, price, qty, _, _, _, _, time_ns in rows(model)["trades"]:
+        tick, lot = grids[instrument]
+        for length in INTERVALS.values():
+            candles = made.setdefault((symbol, length), [])
+            if candles and candles[-1].start_ns == time_ns // length * length:
+                candles[-1].take(price * tick, qty * lot)
+            else:
+                candles.append(first_candle(length, time_ns, price * tick, qty * lot))
+    return sorted(
+        sql.candle_row(symbol, length, candle)
+        for (symbol, length), candles in made.items()
+        for candle in candles
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_candles_are_those_of_the_trades_whatever_the_transactions(tmp_path, seed):
+    random = Random(seed)
+    frames = Recording(seed).record(2_000)
+    model = open_model(tmp_path)
+    while frames:
+        count = random.randint(1, 30)
+        write(model, frames[:count])
+        frames = frames[count:]
+        if random.random() < 0.2:
+            model.close()
+            model = open_model(tmp_path)
+
+    candles = rows(model)["candles"]
+    assert sorted(candles) == candles_of(model)
+    assert len(candles) > 20
+
+
+def test_after_a_gap_candles_are_those_of_the_trades_that_are_there(tmp_path):
+    recording = Recording(3)
+    model = open_model(tmp_path)
+    write(model, recording.record(400))
+    recording.record(400)
+
+    model.bridge(recording.shard, Position(recording.flow.seq, b"x"), 1, recording.flow.time_ns)
+    bridged = candles_of(model)
+    assert sorted(rows(model)["candles"]) == bridged
+    write(model, recording.record(400))
+
+    assert sorted(rows(model)["candles"]) == candles_of(model) != bridged
+
+
+def test_a_volume_beyond_63_bits_comes_back_exactly(tmp_path):
+    frames = Recording(2).record(1_500)
+    model = open_model(tmp_path)
+    write(model, frames[:-20])
+    symbol, length, start = model.db.execute(
+        "SELECT symbol, interval_ns, max(start_ns) FROM candles"
+    ).fetchone()
+    model.db.execute(sql.PUT_CANDLE, sql.candle_row(symbol, length, Candle(start, 1, 9, 1, 5, 3 * 10**30, 7)))
+
+    with ReadModelReader(model.path, PRAGMAS).view() as view:
+        (candle,) = view.candles(symbol, length, limit=1).items
+
+    assert candle == Candle(
+        start,
+        model.db.execute(
+            "SELECT open FROM candles WHERE symbol = ? AND interval_ns = ? AND start_ns = ?",
+            (symbol, length, start),
+        ).fetchone()[0],
+        9,
+        1,
+        5,
+        3 * 10**30,
+        7,
+    )
+
+
+def test_pages_of_candles_hold_each_once_newest_first_within_the_bounds(tmp_path):
+    model = open_model(tmp_path)
+    write(model, Recording(2).record(1_500))
+    starts = [row[2] for row in rows(model)["candles"] if row[:2] == ("BTC-USD", SECOND)]
+    first, last = starts[2], starts[-3]
+
+    found, before = [], last
+    with ReadModelReader(model.path, PRAGMAS).view() as view:
+        while before is not None:
+            page = view.candles("BTC-USD", SECOND, start_ns=first, before_ns=before, limit=2)
+            found += [candle.start_ns for candle in page.items]
+            before = page.before
+
+    assert found == starts[-4:1:-1] and len(found) > 2
+
+
+# --- the book ---------------------------------------------------------------------------------------
+
+
+def book_of(shard, symbol, levels_max, *, orders):
+    market = shard.markets[symbol]
+    halves = (market.book.bids, market.book.asks)
+    if not orders:
+        return [[(price, shown) for price, shown, _ in half.depth(levels_max)] for half in halves]
+    best = [{price for price, _, _ in half.depth(levels_max)} for half in halves]
+    return [
+        [(order.price, order.shown, order.id) for order in half if order.price in prices]
+        for half, prices in zip(halves, best, strict=True)
+    ]
+
+
+def assert_same_books(model, shard, what):
+    with ReadModelReader(model.path, PRAGMAS).view() as view:
+        for symbol, levels_max, orders in itertools.product(shard.markets, (1, 3, 1000), (False, True)):
+            past = view.book(symbol, levels_max, orders=orders)
+            wanted = book_of(shard, symbol, levels_max, orders=orders)
+            assert [past.bids, past.asks] == wanted, (what, symbol, levels_max)
+            assert past.instrument.tick_size == shard.markets[symbol].instrument.tick_size
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_book_is_the_engines_order_by_order(tmp_path, seed):
+    recording = Recording(seed)
+    model = open_model(tmp_path)
+    resting = 0
+
+    for i in range(60):
+        write(model, recording.record(25))
+        assert_same_books(model, recording.shard, (seed, i))
+        resting += model.db.execute("SELECT count(*) FROM orders WHERE shown > 0").fetchone()[0]
+
+    assert resting > 100
+
+
+def test_after_a_gap_the_book_is_the_shards_and_goes_on(tmp_path):
+    recording = Recording(6)
+    model = open_model(tmp_path)
+    write(model, recording.record(300))
+    recording.record(300)
+
+    model.bridge(recording.shard, Position(recording.flow.seq, b"x"), 1, recording.flow.time_ns)
+
+    assert_same_books(model, recording.shard, "bridged")
+    for i in range(20):
+        write(model, recording.record(20))
+        assert_same_books(model, recording.shard, i)
+
+
+def test_a_level_of_more_than_63_bits_is_summed_exactly(tmp_path):
+    model = open_model(tmp_path)
+    write(model, Recording(1).record(100))
+    large = 10**18 - 1
+    for i in range(12):
+        row = OrderRow(
+            10**6 + i, "x", "BTC-USD", 1, 1, 1, large, 10**15, 0, "", 1, 0, 1, 0, large, 0, 0, 1, 1, large, -i
+        )
+        model.db.execute(sql.INSERT_ORDER, msgspec.structs.astuple(row))
+
+    with ReadModelReader(model.path, PRAGMAS).view() as view:
+        best = view.book("BTC-USD", 1).bids
+
+    assert best == [(10**15, 12 * large)]
+
+
+# --- an older file ----------------------------------------------------------------------------------
+
+
+def older_file(directory: Path, model: ReadModel) -> Path:
+    """A file of schema 1 with the rows of a model."""
+    path = directory / "older.db"
+    db = apsw.Connection(str(path))
+    db.execute(STEPS[0].sql)
+    db.pragma("user_version", 1)
+    db.execute("BEGIN")
+    for table in TABLES[:-1]:
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        marks = ", ".join("?" * len(columns))
+        db.executemany(
+            f"INSERT INTO {table} VALUES ({marks})",
+            model.db.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall(),
+        )
+    db.execute("COMMIT")
+    db.close()
+    return path
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_file_of_the_first_schema_is_brought_up_with_all_its_rows(tmp_path, seed):
+    recording = Recording(seed)
+    model = open_model(tmp_path)
+    write(model, recording.record(900))
+
+    older = ReadModel(older_file(tmp_path, model), PRAGMAS, [0] * metrics.WORDS_USED)
+
+    reader = ReadModelReader(older.path, PRAGMAS)
+    assert older.db.pragma("user_version") == SCHEMA_VERSION
+    assert older.db.execute("SELECT * FROM schema_versions").fetchall() == [(2, tradsys.__version__)]
+    assert rows(older)["candles"] == rows(model)["candles"]
+    assert not older.knows_book
+    with reader.view() as view, pytest.raises(HistoryNotReady):
+        view.book("BTC-USD", 10)
+
+    older.learn_book(recording.shard)
+
+    assert_same_books(older, recording.shard, "learnt")
+    frames = recording.record(300)
+    for one in (older, model):
+        write(one, frames)
+    assert_same_books(older, recording.shard, "gone on")
+    assert ReadModel(older.path, PRAGMAS, [0] * metrics.WORDS_USED).knows_book
 
 
 # --- SQLite -----------------------------------------------------------------------------------------

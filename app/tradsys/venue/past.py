@@ -1,4 +1,5 @@
-"""What can be asked of the past: orders no longer in memory, fills, trades. `history` answers, `query` asks.
+"""What can be asked of the past: orders no longer in memory, fills, trades, candles, whole books. `history`
+writes the answers down, `query` asks.
 
 Lists are newest first. A list that does not end with its page says where the next one begins: hand that
 in as `before`.
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from tradsys.core.candles import Candle
 from tradsys.core.messages import Event, Instrument, RevokeToken
 from tradsys.core.order import Order
 
@@ -53,6 +55,18 @@ class PastTrade(Struct, frozen=True):
     time_ns: int
 
 
+class PastBook(Struct, frozen=True):
+    """A symbol's book after the view's command."""
+
+    instrument: Instrument
+    epoch: int
+    time_ns: int
+    """Engine time of that command."""
+    bids: list[tuple[int, ...]]
+    """Best first: (ticks, shown lots) of levels, or (ticks, shown lots, order id) of orders."""
+    asks: list[tuple[int, ...]]
+
+
 class OrdersPage(Struct, frozen=True):
     items: list[PastOrder]
     before: int | None
@@ -69,6 +83,12 @@ class TradesPage(Struct, frozen=True):
     items: list[PastTrade]
     before: int | None
     """Trade id."""
+
+
+class CandlesPage(Struct, frozen=True):
+    items: list[Candle]
+    before: int | None
+    """Start of the last one, in ns."""
 
 
 class PastView(Protocol):
@@ -92,6 +112,15 @@ class PastView(Protocol):
     ) -> FillsPage: ...
 
     def trades(self, symbol: str, /, *, before: int = NEWEST, limit: int) -> TradesPage: ...
+
+    def candles(
+        self, symbol: str, interval_ns: int, /, *, start_ns: int = 0, before_ns: int = NEWEST, limit: int
+    ) -> CandlesPage:
+        """Those that begin at `start_ns` or later, and before `before_ns`."""
+
+    def book(self, symbol: str, levels_max: int, /, *, orders: bool = False) -> PastBook:
+        """The best levels of a symbol, or all orders in them. Raises HistoryNotReady: a new release does
+        not know yet what an older one has left in the book."""
 
     def has_symbol(self, symbol: str, /) -> bool: ...
 

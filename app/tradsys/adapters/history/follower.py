@@ -426,6 +426,8 @@ class Follower:
                 raise _AnotherJournal(f"it ends with seq {model.position.seq}")
             if model.position.seq < self.position.seq:
                 self._bring_up(model)
+            if model.position == self.position and not model.knows_book:
+                model.learn_book(self.shard)
         except BaseException:
             model.close()
             raise
@@ -446,7 +448,7 @@ class Follower:
                 self.position.seq,
                 error,
             )
-            model.bridge(self.shard, self.position)
+            model.bridge(self.shard, self.position, self._epoch, self._time_ns)
         finally:
             reader.close()
 
@@ -471,6 +473,8 @@ class Follower:
             self.readmodel.close()
             self._set_aside(_AnotherJournal(f"it is another one at seq {self.readmodel.position.seq}"))
             self._start_readmodel()
+        elif not self.readmodel.knows_book:
+            self.readmodel.learn_book(self.shard)
 
     def _set_aside(self, why: Exception) -> None:
         """Put the read model's file away, for whoever wants to look at it; a new one is made."""

@@ -1,17 +1,63 @@
 """The schema of the read model, as the steps that lead to it.
 
-`PRAGMA user_version` counts the steps that a file has taken. A step that has shipped is never changed;
-a new one is added at the end. Each runs in one transaction together with its count.
+`PRAGMA user_version` counts the steps that a file has taken, and the table `schema_versions` says which
+release took each of them. A step that has shipped is never changed; a new one is added at the end. Each
+runs in one transaction together with its count.
 
 Integers only: prices are ticks, quantities lots, fees 1e-8 of the quote asset, times unix nanoseconds.
 `instrument` is the version of the symbol's grid that turns them into text. History of this file:
 
     1   orders, fills, trades, instruments, revocations, position
+    2   candles; what of an order the book shows and where it stands; epoch and time of the position;
+        which release took which step
 """
 
 from __future__ import annotations
 
-STEPS: tuple[str, ...] = (
+from collections.abc import Callable
+
+import apsw
+from msgspec import Struct
+
+from tradsys.adapters.history.sql import PUT_CANDLE, candle_row
+from tradsys.core.candles import INTERVALS, Candle, first_candle, start_of
+
+
+class Step(Struct, frozen=True):
+    sql: str
+    then: Callable[[apsw.Connection], None] | None = None
+    """What SQL can't do: it knows no integers beyond 63 bits."""
+
+
+def fill_candles(db: apsw.Connection) -> None:
+    """Make the candles of all trades that are in the tables."""
+    trades = db.execute(
+        """SELECT trades.symbol, time_ns, price * tick_size, quantity, lot_size
+        FROM trades JOIN instruments ON version = instrument ORDER BY trades.symbol, id"""
+    )
+    symbol, candles = "", dict[int, Candle]()
+    for its_symbol, time_ns, price, quantity, lot_size in trades:
+        if its_symbol != symbol:
+            _put_candles(db, symbol, candles)
+            symbol, candles = its_symbol, {}
+        volume = quantity * lot_size
+        for interval_ns in INTERVALS.values():
+            candle = candles.get(interval_ns)
+            if candle is not None and candle.start_ns == start_of(time_ns, interval_ns):
+                candle.take(price, volume)
+                continue
+            if candle is not None:
+                _put_candles(db, symbol, {interval_ns: candle})
+            candles[interval_ns] = first_candle(interval_ns, time_ns, price, volume)
+    _put_candles(db, symbol, candles)
+
+
+def _put_candles(db: apsw.Connection, symbol: str, candles: dict[int, Candle]) -> None:
+    for interval_ns, candle in candles.items():
+        db.execute(PUT_CANDLE, candle_row(symbol, interval_ns, candle))
+
+
+_FIRST = Step(
     """
     CREATE TABLE position (
         id          INTEGER PRIMARY KEY CHECK (id = 1),
@@ -96,7 +142,47 @@ STEPS: tuple[str, ...] = (
         PRIMARY KEY (order_id, trade_id)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX fills_by_account ON fills (account, trade_id);
-    """,
+    """
 )
 
+_CANDLES_AND_BOOK = Step(
+    """
+    CREATE TABLE schema_versions (
+        version     INTEGER PRIMARY KEY,
+        release     TEXT    NOT NULL    -- of tradsys, that took this step
+    ) STRICT;
+
+    ALTER TABLE position ADD COLUMN epoch      INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE position ADD COLUMN time_ns    INTEGER NOT NULL DEFAULT 0;
+    -- 0: the open orders are those of a file without `shown` and `place`; a replay has to fill them in.
+    ALTER TABLE position ADD COLUMN book_known INTEGER NOT NULL DEFAULT 1;
+    UPDATE position SET book_known = 0;
+
+    -- Lots that the book shows; 0: not in the book (waiting, or over).
+    ALTER TABLE orders ADD COLUMN shown INTEGER NOT NULL DEFAULT 0;
+    -- Of two orders of a price the one that came earlier to its place; × −side, so that the order of
+    -- prices and that of places run the same way.
+    ALTER TABLE orders ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX orders_in_book ON orders (symbol, side, price, place) WHERE shown > 0;
+
+    CREATE TABLE candles (
+        symbol      TEXT    NOT NULL,
+        interval_ns INTEGER NOT NULL,
+        start_ns    INTEGER NOT NULL,
+        open        INTEGER NOT NULL,   -- 1e-8 of the quote asset, as all prices here
+        high        INTEGER NOT NULL,
+        low         INTEGER NOT NULL,
+        close       INTEGER NOT NULL,
+        volume      ANY     NOT NULL,   -- 1e-8 of the base asset; text if over 63 bits
+        trades      INTEGER NOT NULL,
+        PRIMARY KEY (symbol, interval_ns, start_ns)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    fill_candles,
+)
+
+STEPS = (_FIRST, _CANDLES_AND_BOOK)
+
+VERSIONS_NOTED_FROM = 2
+"""The step that made `schema_versions`; nobody noted the ones before."""
 SCHEMA_VERSION = len(STEPS)

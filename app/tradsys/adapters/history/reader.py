@@ -1,4 +1,4 @@
-"""The read model as others may read it: own orders and fills, and everybody's trades, newest first.
+"""The read model as others may read it: own orders and fills, everybody's trades, candles and books.
 
 Each answer comes from one transaction, so its rows and its sequence number belong together. Orders come
 out as the core's `Order`, so that one function makes their text here and in the engine.
@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+from msgspec import Struct
 
 from tradsys.adapters.history import sql
-from tradsys.adapters.history.readmodel import OrderRow
+from tradsys.adapters.history.readmodel import OrderRow, candle_of
 from tradsys.adapters.history.sqlite import Pragmas, open_for_reading
 from tradsys.core.messages import (
     REJECTED,
@@ -33,9 +34,11 @@ from tradsys.core.order import Order
 from tradsys.venue.past import (
     NEWEST,
     OPEN,
+    CandlesPage,
     FillsPage,
     HistoryNotReady,
     OrdersPage,
+    PastBook,
     PastFill,
     PastOrder,
     PastTrade,
@@ -66,13 +69,13 @@ class ReadModelReader:
         db = opened.db
         try:
             db.execute(sql.BEGIN_READING)
-            position = db.execute(sql.GET_POSITION).fetchone()
+            position = db.execute(sql.READ_POSITION).fetchone()
         except (apsw.SQLError, apsw.BusyError) as error:
             # The tables are just being made.
             self.close()
             raise HistoryNotReady from error
         try:
-            yield _View(db, 0 if position is None else position[0], opened.instruments)
+            yield _View(db, _At(*position) if position else _At(), opened.instruments)
         finally:
             db.execute(sql.COMMIT)
 
@@ -106,12 +109,22 @@ class _Opened:
         self.instruments: dict[int, Instrument] = {}
 
 
+class _At(Struct, frozen=True):
+    """The last command that a view has."""
+
+    seq: int = 0
+    epoch: int = 0
+    time_ns: int = 0
+    book_known: int = 1
+
+
 class _View:
     """One transaction's answers."""
 
-    def __init__(self, db: apsw.Connection, seq: int, instruments: dict[int, Instrument]) -> None:
+    def __init__(self, db: apsw.Connection, at: _At, instruments: dict[int, Instrument]) -> None:
         self._db = db
-        self.seq = seq
+        self._at = at
+        self.seq = at.seq
         self._instruments = instruments
 
     def order(self, account: str, order_id: int) -> PastOrder | None:
@@ -153,6 +166,42 @@ class _View:
             for trade_id, instrument, price, qty, taker_side, seq, time_ns in rows
         ]
         return TradesPage(items, rows[-1][0] if len(rows) == limit else None)
+
+    def candles(
+        self, symbol: str, interval_ns: int, *, start_ns: int = 0, before_ns: int = NEWEST, limit: int
+    ) -> CandlesPage:
+        rows = self._ask(sql.LIST_CANDLES, symbol, interval_ns, start_ns, before_ns, limit)
+        return CandlesPage([candle_of(row) for row in rows], rows[-1][0] if len(rows) == limit else None)
+
+    def book(self, symbol: str, levels_max: int, *, orders: bool = False) -> PastBook:
+        if not self._at.book_known:
+            raise HistoryNotReady
+        self._load_instruments()
+        instrument = max(
+            (one for one in self._instruments.values() if one.symbol == symbol), key=lambda one: one.version
+        )
+        if orders:
+            bids = self._orders_in(sql.LIST_BID_ORDERS, symbol, levels_max)
+            asks = self._orders_in(sql.LIST_ASK_ORDERS, symbol, levels_max)
+        else:
+            bids = self._levels_in(sql.LIST_BIDS, symbol, levels_max)
+            asks = self._levels_in(sql.LIST_ASKS, symbol, levels_max)
+        return PastBook(instrument, self._at.epoch, self._at.time_ns, bids, asks)
+
+    def _levels_in(self, statement: str, symbol: str, levels_max: int) -> list[tuple[int, ...]]:
+        return [(price, (high << 20) + low) for price, high, low in self._ask(statement, symbol, levels_max)]
+
+    def _orders_in(self, statement: str, symbol: str, levels_max: int) -> list[tuple[int, ...]]:
+        found, levels, last = [], 0, 0
+        rows = self._db.execute(statement, (symbol,))
+        for row in rows:
+            if row[0] != last:
+                levels, last = levels + 1, row[0]
+                if levels > levels_max:
+                    break
+            found.append(row)
+        rows.close()
+        return found
 
     def has_symbol(self, symbol: str) -> bool:
         if all(instrument.symbol != symbol for instrument in self._instruments.values()):

@@ -9,6 +9,7 @@ tables as they were after some whole frame, and the fold goes on from there.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableSequence, Sequence
+from copy import copy
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -19,6 +20,7 @@ from msgspec import Struct
 from tradsys import metrics
 from tradsys.adapters.history import sql
 from tradsys.adapters.history.sqlite import Pragmas, open_database
+from tradsys.core.candles import INTERVALS, SECOND, Candle, first_candle, start_of
 from tradsys.core.market import Market
 from tradsys.core.messages import (
     CLOSED_EVENT,
@@ -29,6 +31,8 @@ from tradsys.core.messages import (
     REFUSED_EVENT,
     REJECTED,
     REPLACED_EVENT,
+    REPLENISHED_EVENT,
+    RESTED_EVENT,
     SET_EVENT,
     STOP_LIMIT,
     TRADE_EVENT,
@@ -38,13 +42,14 @@ from tradsys.core.messages import (
     PlaceOrder,
     RevokeToken,
 )
-from tradsys.core.order import Order
+from tradsys.core.order import Level, Order
 from tradsys.core.shard import Shard
 from tradsys.venue.ports import Frame
 
 OPEN_ROWS_MAX = 50_000
 """Open orders kept in memory between transactions, so that a fill or a cancel rarely needs a get."""
-INT64_MAX = (1 << 63) - 1
+PLACES = 1 << 20
+"""Places that one command may give out; it has far fewer events."""
 
 
 class Position(Struct, frozen=True):
@@ -80,6 +85,10 @@ class OrderRow(Struct, gc=False):
     version: int
     updated_ns: int
     updated_seq: int
+    shown: int = 0
+    """Lots that the book shows; 0: it is not in the book."""
+    place: int = 0
+    """Orders a level, and the level's orders as `price` orders the levels: × −side."""
 
 
 class ReadModelError(Exception):
@@ -99,7 +108,9 @@ class ReadModel:
         self.pragmas = pragmas.read_back(self.db)
         """The settings in force, as SQLite reports them."""
         found = self.db.execute(sql.GET_POSITION).fetchone()
-        self.position = NOTHING if found is None else Position(*found)
+        self.position = NOTHING if found is None else Position(*found[:2])
+        self.knows_book = found is None or bool(found[2])
+        """False for an older file, until `learn_book`."""
         self._words = words
         self._transaction = metrics.READMODEL_DURATION.series()
         self._get = metrics.READMODEL_STATEMENT_DURATION.series("get")
@@ -117,6 +128,12 @@ class ReadModel:
         self._fills: list[tuple[Any, ...]] = []
         self._defined: list[tuple[Any, ...]] = []
         self._revoked: list[tuple[int, tuple[Any, ...]]] = []
+        self._grids: dict[int, tuple[int, int]] = {}
+        """Tick and lot size by version, in 1e-8."""
+        self._seconds: dict[str, list[Candle]] = {}
+        """The candles of one second that this transaction adds to, by symbol, as far as it does."""
+        self._candles: dict[tuple[str, int], Candle] = {}
+        """The latest candle of a symbol and interval, as it is in the tables."""
         self._load_instruments()
 
     def close(self) -> None:
@@ -140,7 +157,7 @@ class ReadModel:
             for frame in frames:
                 self._fold(frame)
             self._flush()
-            execute(sql.PUT_POSITION, (reached.seq, reached.chain))
+            execute(sql.PUT_POSITION, (reached.seq, reached.chain, last.epoch, last.time_ns))
             execute(sql.COMMIT)
         except BaseException:
             self._undo()
@@ -191,19 +208,26 @@ class ReadModel:
             elif isinstance(command, RevokeToken) and events[0][0] == SET_EVENT:
                 row_of_token = (command.jti, command.account, command.issued_until, command.expires, seq)
                 self._revoked.append((now // 1_000_000_000, row_of_token))
-            for event in events:
+            for place, event in enumerate(events, seq * PLACES):
                 kind = event[0]
                 if kind == TRADE_EVENT:
                     self._trade(event, seq, now)
+                elif kind == RESTED_EVENT:
+                    row = self._row(event[1])
+                    row.shown, row.place = event[4], -row.side * place
+                elif kind == REPLENISHED_EVENT:
+                    row = self._row(event[1])
+                    row.shown, row.place = event[2], -row.side * place
                 elif kind == CLOSED_EVENT:
                     _, order_id, status, reason, open_qty = event
                     row = self._row(order_id)
                     row.status, row.reason, row.open_quantity = status, reason, open_qty
-                    row.updated_ns, row.updated_seq = now, seq
+                    row.updated_ns, row.updated_seq, row.shown = now, seq, 0
                 elif kind == REPLACED_EVENT:
-                    _, order_id, version, price, qty, open_qty, _ = event
+                    _, order_id, version, price, qty, open_qty, kept = event
                     row = self._row(order_id)
                     row.price, row.quantity, row.open_quantity = price, qty, open_qty
+                    row.shown = min(row.shown, open_qty) if kept else 0
                     row.version, row.instrument = version, self._version_of[row.symbol]
                     row.updated_ns, row.updated_seq = now, seq
                 elif kind == TRIGGERED_EVENT:
@@ -216,6 +240,8 @@ class ReadModel:
         maker, taker = self._row(maker_id), self._row(taker_id)
         # Both orders lie on one grid: it only changes while no order of the symbol is open.
         symbol, instrument = taker.symbol, taker.instrument
+        maker.shown -= qty
+        self._take_into_candle(symbol, instrument, price, qty, now)
         self._trades.append(
             (trade_id, symbol, instrument, price, qty, taker.side, maker_id, taker_id, seq, now)
         )
@@ -233,6 +259,48 @@ class ReadModel:
             row.status = PARTIALLY_FILLED if open_qty else FILLED
             row.cost = int(row.cost) + price * qty
             row.updated_ns, row.updated_seq = now, seq
+
+    def _take_into_candle(self, symbol: str, instrument: int, price: int, qty: int, now: int) -> None:
+        tick_size, lot_size = self._grids[instrument]
+        seconds = self._seconds.get(symbol)
+        if seconds is None:
+            seconds = self._seconds[symbol] = []
+        if seconds and seconds[-1].start_ns == now - now % SECOND:
+            seconds[-1].take(price * tick_size, qty * lot_size)
+        else:
+            seconds.append(first_candle(SECOND, now, price * tick_size, qty * lot_size))
+
+    def _flush_candles(self) -> None:
+        """Join the seconds into the candles of every interval, and write those that have changed."""
+        candles = self._candles
+        changed: list[tuple[str, int, Candle]] = []
+        for symbol, seconds in self._seconds.items():
+            for interval_ns in INTERVALS.values():
+                candle = candles.get((symbol, interval_ns))
+                for second in seconds:
+                    start = start_of(second.start_ns, interval_ns)
+                    if candle is None or candle.start_ns != start:
+                        candle = self._candle(symbol, interval_ns, start)
+                        if candle is not None:
+                            candle.join(second)
+                        else:
+                            candle = copy(second)
+                            candle.start_ns = start
+                        changed.append((symbol, interval_ns, candle))
+                    else:
+                        candle.join(second)
+                        if not changed or changed[-1][2] is not candle:
+                            changed.append((symbol, interval_ns, candle))
+                assert candle is not None
+                candles[symbol, interval_ns] = candle
+        self.db.executemany(sql.PUT_CANDLE, (sql.candle_row(*one) for one in changed))
+
+    def _candle(self, symbol: str, interval_ns: int, start_ns: int) -> Candle | None:
+        """What the tables have of an interval: something only after a start, or a transaction that failed."""
+        if (symbol, interval_ns) in self._candles:
+            return None
+        found = self.db.execute(sql.GET_CANDLE, (symbol, interval_ns, start_ns)).fetchone()
+        return None if found is None else candle_of(found)
 
     def _row(self, order_id: int) -> OrderRow:
         """The row of an order, to be changed by this transaction."""
@@ -256,6 +324,7 @@ class ReadModel:
         )
         self._versions += 1
         self._version_of[wanted.symbol] = version
+        self._grids[version] = wanted.tick_size, wanted.lot_size
 
     def _flush(self) -> None:
         many, words = self.db.executemany, self._words
@@ -276,6 +345,7 @@ class ReadModel:
         if self._trades:
             many(sql.INSERT_TRADE, self._trades)
             many(sql.INSERT_FILL, self._fills)
+            self._flush_candles()
 
     def _clear(self) -> None:
         """The transaction is done: keep what is still open, within the cap."""
@@ -289,7 +359,7 @@ class ReadModel:
         while len(rows) > OPEN_ROWS_MAX:
             del rows[next(iter(rows))]
         self._changed.clear()
-        for done in (self._placed, self._trades, self._fills, self._defined, self._revoked):
+        for done in (self._placed, self._trades, self._fills, self._defined, self._revoked, self._seconds):
             done.clear()
 
     def _undo(self) -> None:
@@ -298,24 +368,27 @@ class ReadModel:
             self.db.execute(sql.ROLLBACK)
         self._rows.clear()
         self._changed.clear()
-        for undone in (self._placed, self._trades, self._fills, self._defined, self._revoked):
+        self._candles.clear()
+        for undone in (self._placed, self._trades, self._fills, self._defined, self._revoked, self._seconds):
             undone.clear()
         self._load_instruments()
 
     def _load_instruments(self) -> None:
         self._versions = 0
         self._version_of.clear()
-        for version, symbol, *_ in self.db.execute(sql.GET_INSTRUMENTS):
+        for version, symbol, _, _, tick_size, lot_size in self.db.execute(sql.GET_INSTRUMENTS):
             self._versions = version + 1
             self._version_of[symbol] = version
+            self._grids[version] = tick_size, lot_size
 
     # --- bridging a gap -----------------------------------------------------------------------------
 
-    def bridge(self, shard: Shard, position: Position) -> None:
+    def bridge(self, shard: Shard, position: Position, epoch: int, time_ns: int) -> None:
         """Go on from a snapshot, where the journal between the tables and it is no longer retained.
 
         Rows of before stay as they are. Orders that were open then and that the shard has forgotten are
-        removed: how they ended is not known. One transaction, in proportion to the orders in memory.
+        removed: how they ended is not known. Candles are those of the trades that are there. One
+        transaction, in proportion to the orders in memory.
         """
         assert position.seq > self.position.seq
         execute, many = self.db.execute, self.db.executemany
@@ -333,19 +406,55 @@ class ReadModel:
                     for (jti, account), (issued_until, expires) in shard.revocations.items()
                 ),
             )
+            last_trade = execute(sql.LAST_TRADE).get
             for market in shard.markets.values():
+                instrument = market.instrument
+                self._grids[instrument.version] = instrument.tick_size, instrument.lot_size
                 many(sql.PUT_TRADE, _trades_of(market))
+                for now, _, _, event in market.trades:
+                    if event[1] > last_trade:
+                        self._take_into_candle(instrument.symbol, instrument.version, event[4], event[5], now)
+            self._flush_candles()
             for bucket in shard.orders.chunks.values():
                 many(sql.PUT_ORDER, (_columns(_row_of(order)) for order in bucket.values()))
                 many(sql.PUT_FILL, (fill for order in bucket.values() for fill in _fills_of(order)))
-            execute(sql.PUT_POSITION, (position.seq, position.chain))
+            execute(sql.PUT_POSITION, (position.seq, position.chain, epoch, time_ns))
+            self._place_orders(shard, position.seq)
             execute(sql.COMMIT)
         except BaseException:
             self._undo()
             raise
         self._rows.clear()
+        self._seconds.clear()
         self.position = position
+        self.knows_book = True
         self._load_instruments()
+
+    def learn_book(self, shard: Shard) -> None:
+        """Fill in what an older file does not say of open orders, from a shard at the same position."""
+        self.db.execute(sql.BEGIN)
+        try:
+            self._place_orders(shard, self.position.seq)
+            self.db.execute(sql.COMMIT)
+        except BaseException:
+            self._undo()
+            raise
+        self._rows.clear()
+        self.knows_book = True
+
+    def _place_orders(self, shard: Shard, seq: int) -> None:
+        """Where resting orders stand: all places so far are before those that the next command gives out."""
+        for market in shard.markets.values():
+            for half in (market.book.bids, market.book.asks):
+                self.db.executemany(
+                    sql.PLACE_ORDER,
+                    (
+                        (order.shown, -order.side * (seq * PLACES + number), order.id)
+                        for level in half.levels.values()
+                        for number, order in enumerate(_orders_of(level))
+                    ),
+                )
+        self.db.execute(sql.BOOK_IS_KNOWN)
 
     def statement_counts(self) -> tuple[int, int]:
         """(hits, misses) of the connection's statement cache: a hit was prepared before."""
@@ -353,16 +462,30 @@ class ReadModel:
         return stats["hits"], stats["misses"]
 
 
+def candle_of(found: tuple[Any, ...]) -> Candle:
+    """From the columns of a question for candles."""
+    candle = Candle(*found)
+    candle.volume = int(candle.volume)
+    return candle
+
+
+def _orders_of(level: Level) -> Iterator[Order]:
+    order = level.head
+    while order is not None:
+        yield order
+        order = order.next
+
+
 def _columns(row: OrderRow) -> tuple[Any, ...]:
     columns = msgspec.structs.astuple(row)
-    if int(row.cost) > INT64_MAX:
+    if int(row.cost) > sql.INT64_MAX:
         return (*columns[:15], str(row.cost), *columns[16:])
     return columns
 
 
 def _changes(row: OrderRow) -> tuple[Any, ...]:
     """The bindings of UPDATE_ORDER."""
-    cost = row.cost if int(row.cost) <= INT64_MAX else str(row.cost)
+    cost = row.cost if int(row.cost) <= sql.INT64_MAX else str(row.cost)
     return (
         row.quantity,
         row.price,
@@ -374,6 +497,8 @@ def _changes(row: OrderRow) -> tuple[Any, ...]:
         row.version,
         row.updated_ns,
         row.updated_seq,
+        row.shown,
+        row.place,
         row.id,
     )
 

@@ -6,20 +6,36 @@ of one transaction share a statement, and a test holds that no statement is prep
 
 from __future__ import annotations
 
+from tradsys.core.candles import Candle
+
+INT64_MAX = (1 << 63) - 1
+"""What is larger is text in its column: sums only."""
+
+
+def candle_row(symbol: str, interval_ns: int, candle: Candle) -> tuple[int | str, ...]:
+    """The bindings of PUT_CANDLE."""
+    volume = candle.volume if candle.volume <= INT64_MAX else str(candle.volume)
+    return (
+        symbol, interval_ns, candle.start_ns, candle.open, candle.high, candle.low, candle.close, volume,
+        candle.trades,
+    )  # fmt: skip
+
+
 # --- writing ----------------------------------------------------------------------------------------
 
 GET_ORDER = """
 SELECT id, account, symbol, side, type, time_in_force, quantity, price, stop_price, client_order_id,
-       created_ns, instrument, status, reason, open_quantity, cost, version, updated_ns, updated_seq
+       created_ns, instrument, status, reason, open_quantity, cost, version, updated_ns, updated_seq, shown,
+       place
 FROM orders WHERE id = ?"""
 INSERT_ORDER = """
 INSERT INTO orders (id, account, symbol, side, type, time_in_force, quantity, price, stop_price,
                     client_order_id, created_ns, instrument, status, reason, open_quantity, cost, version,
-                    updated_ns, updated_seq)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                    updated_ns, updated_seq, shown, place)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 UPDATE_ORDER = """
 UPDATE orders SET quantity = ?, price = ?, instrument = ?, status = ?, reason = ?, open_quantity = ?,
-                  cost = ?, version = ?, updated_ns = ?, updated_seq = ?
+                  cost = ?, version = ?, updated_ns = ?, updated_seq = ?, shown = ?, place = ?
 WHERE id = ?"""
 INSERT_TRADE = "INSERT INTO trades VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -32,16 +48,28 @@ ON CONFLICT (jti, account) DO UPDATE SET
     seq = excluded.seq"""
 FORGET_REVOCATIONS = "DELETE FROM revocations WHERE expires > 0 AND expires < ?"
 GET_INSTRUMENTS = "SELECT version, symbol, base, quote, tick_size, lot_size FROM instruments ORDER BY version"
-GET_POSITION = "SELECT seq, chain FROM position"
+GET_POSITION = "SELECT seq, chain, book_known FROM position"
 PUT_POSITION = """
-INSERT INTO position VALUES (1, ?, ?)
-ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, chain = excluded.chain"""
+INSERT INTO position (id, seq, chain, epoch, time_ns) VALUES (1, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    seq = excluded.seq, chain = excluded.chain, epoch = excluded.epoch, time_ns = excluded.time_ns"""
+GET_CANDLE = """
+SELECT start_ns, open, high, low, close, volume, trades FROM candles
+WHERE symbol = ? AND interval_ns = ? AND start_ns = ?"""
+PUT_CANDLE = """
+INSERT INTO candles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (symbol, interval_ns, start_ns) DO UPDATE SET
+    high = excluded.high, low = excluded.low, close = excluded.close, volume = excluded.volume,
+    trades = excluded.trades"""
 BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
 # --- bridging a gap from a snapshot -----------------------------------------------------------------
 
+LAST_TRADE = "SELECT coalesce(max(id), 0) FROM trades"
+PLACE_ORDER = "UPDATE orders SET shown = ?, place = ? WHERE id = ?"
+BOOK_IS_KNOWN = "UPDATE position SET book_known = 1"
 FORGET_OPEN_ORDERS = "DELETE FROM orders WHERE status IN (1, 2)"
 PUT_ORDER = INSERT_ORDER.replace("INSERT", "INSERT OR REPLACE", 1)
 PUT_TRADE = INSERT_TRADE.replace("INSERT", "INSERT OR REPLACE", 1)
@@ -51,6 +79,7 @@ PUT_INSTRUMENT = INSERT_INSTRUMENT.replace("INSERT", "INSERT OR REPLACE", 1)
 # --- reading, newest first --------------------------------------------------------------------------
 
 BEGIN_READING = "BEGIN"
+READ_POSITION = "SELECT seq, epoch, time_ns, book_known FROM position"
 _ORDER = GET_ORDER.removesuffix("orders WHERE id = ?")
 FIND_ORDER = _ORDER + "orders WHERE id = ? AND account = ?"
 FIND_ORDER_BY_CLIENT = (
@@ -89,5 +118,20 @@ WHERE account = ? AND (trade_id, order_id) < (?, ?)
 ORDER BY trade_id DESC, order_id DESC LIMIT 1 OFFSET ?"""
 LIST_TRADES = """SELECT id, instrument, price, quantity, taker_side, seq, time_ns FROM trades
 WHERE symbol = ? AND id < ? ORDER BY id DESC LIMIT ?"""
+# ?1 symbol, ?2 interval, ?3 from this start on, ?4 before this one, ?5 rows
+LIST_CANDLES = """SELECT start_ns, open, high, low, close, volume, trades FROM candles
+WHERE symbol = ?1 AND interval_ns = ?2 AND start_ns >= ?3 AND start_ns < ?4
+ORDER BY start_ns DESC LIMIT ?5"""
+# Best level first. The sum is taken in two parts: a whole one may pass 63 bits.
+_LEVELS = """SELECT price, sum(shown >> 20), sum(shown & 1048575) FROM orders
+WHERE symbol = ? AND side = {side} AND shown > 0 GROUP BY price ORDER BY price {order} LIMIT ?"""
+LIST_BIDS, LIST_ASKS = _LEVELS.format(side=1, order="DESC"), _LEVELS.format(side=-1, order="ASC")
+# Best level first, earliest first within a level.
+_IN_BOOK = """SELECT price, shown, id FROM orders
+WHERE symbol = ? AND side = {side} AND shown > 0 ORDER BY price {order}, place {order}"""
+LIST_BID_ORDERS, LIST_ASK_ORDERS = (
+    _IN_BOOK.format(side=1, order="DESC"),
+    _IN_BOOK.format(side=-1, order="ASC"),
+)
 LIST_REVOCATIONS = """SELECT seq, jti, account, issued_until, expires FROM revocations
 WHERE seq > ? ORDER BY seq"""

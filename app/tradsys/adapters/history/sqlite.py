@@ -7,7 +7,8 @@ from pathlib import Path
 import apsw
 from msgspec import Struct
 
-from tradsys.adapters.history.migrations import SCHEMA_VERSION, STEPS
+from tradsys import __version__
+from tradsys.adapters.history.migrations import SCHEMA_VERSION, STEPS, VERSIONS_NOTED_FROM
 
 VERSION_FLOOR = (3, 51, 3)
 """Before it, resetting the write-ahead log could corrupt a database used by several processes."""
@@ -124,7 +125,11 @@ def migrate(db: apsw.Connection) -> None:
     taken = db.pragma("user_version")
     if taken > SCHEMA_VERSION:
         raise SchemaTooNew(taken)
-    for number in range(taken, SCHEMA_VERSION):
+    for number, step in enumerate(STEPS[taken:], taken + 1):
         with db:
-            db.execute(STEPS[number])
-            db.pragma("user_version", number + 1)
+            db.execute(step.sql)
+            if step.then is not None:
+                step.then(db)
+            if number >= VERSIONS_NOTED_FROM:
+                db.execute("INSERT INTO schema_versions VALUES (?, ?)", (number, __version__))
+            db.pragma("user_version", number)
