@@ -1,0 +1,146 @@
+"""Hands commands to the engine: what comes while a batch is under way is the next batch.
+
+One batch at a time, in the order in which the commands came. So load makes batches, not queues, and two
+commands of one client can't overtake each other. Nothing is sent twice: what is lost under way is unknown, and
+only its sender can know whether a repeat is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tradsys.adapters.handover.connection import Connection, Lost, Unreachable
+from tradsys.codec.binary_v1 import MEDIA_TYPE, RESULT, SENDER
+from tradsys.codec.errors import NOT_LEADER, PROCESSING_FAILED, Problem
+
+PATH = "/internal/commands"
+BATCH_MAX = 1_000
+WAITING_MAX = 50_000
+"""Commands that wait; more are refused, because the first of them would wait for seconds."""
+ANSWER_S = 10.0
+"""A disk may stall; after that the outcome is unknown."""
+
+Result = tuple[int, int, int, int, int, int, int, int, int, int]
+"""The fields of a result record; see codec/README.md."""
+
+_log = logging.getLogger("tradsys.handover")
+
+
+class Handover:
+    """The way to one engine's internal listener. Made and used in one loop."""
+
+    def __init__(
+        self, host: str, port: int, secret: bytes, *, count_batch: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """`count_batch` hears how many commands each batch had."""
+        self._connection = Connection(host, port, ANSWER_S)
+        self._head = (
+            f"POST {PATH} HTTP/1.1\r\n{self._connection.host_line}X-Internal-Secret: {secret.decode()}\r\n"
+            f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: "
+        )
+        self._count_batch = count_batch
+        self._waiting: deque[tuple[bytes, int, asyncio.Future[list[Result]]]] = deque()
+        self._waiting_commands = 0
+        self._sending: asyncio.Task[None] | None = None
+
+    async def process(self, account: str, scope: int, record: bytes) -> Result:
+        """What became of one command (a record of codec/README.md).
+
+        Raises Problem: 1001 the outcome is unknown, 1020 the engine did not take it.
+        """
+        (result,) = await self.submit(sender_of(account, scope) + record, 1)
+        return result
+
+    def submit(self, records: bytes, count: int) -> asyncio.Future[list[Result]]:
+        """Results of at most 1,000 commands, each with its sender in front, which stay together.
+
+        One that is cancelled before its batch was sent is not sent. Raises Problem 1020: too many wait; the
+        future raises what `process` raises.
+        """
+        assert 0 < count <= BATCH_MAX
+        if self._waiting_commands + count > WAITING_MAX:
+            raise Problem(NOT_LEADER, "too many commands wait for the engine", retry_after_s=1)
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[list[Result]] = loop.create_future()
+        self._waiting.append((records, count, outcome))
+        self._waiting_commands += count
+        if self._sending is None:
+            self._sending = loop.create_task(self._send_all())
+        return outcome
+
+    async def close(self) -> None:
+        """After the last outcome."""
+        if self._sending is not None:
+            await self._sending
+        self._connection.close()
+
+    async def _send_all(self) -> None:
+        try:
+            while batch := self._gathered():
+                try:
+                    results = await self._send(batch)
+                except Problem as problem:
+                    for _, _, outcome in batch:
+                        if not outcome.done():
+                            outcome.set_exception(problem)
+                    continue
+                at = 0
+                for _, count, outcome in batch:
+                    if not outcome.done():
+                        outcome.set_result(results[at : at + count])
+                    at += count
+        finally:
+            self._sending = None
+
+    def _gathered(self) -> list[tuple[bytes, int, asyncio.Future[list[Result]]]]:
+        batch = []
+        room = BATCH_MAX
+        while self._waiting and self._waiting[0][1] <= room:
+            one = self._waiting.popleft()
+            self._waiting_commands -= one[1]
+            if not one[2].cancelled():
+                batch.append(one)
+                room -= one[1]
+        return batch
+
+    async def _send(self, batch: list[tuple[bytes, int, asyncio.Future[list[Result]]]]) -> list[Result]:
+        """Raises Problem: for all of the batch."""
+        body = b"".join([records for records, _, _ in batch])
+        count = sum(count for _, count, _ in batch)
+        self._count_batch(count)
+        try:
+            response = await self._connection.request(f"{self._head}{len(body)}\r\n", body)
+        except Unreachable:
+            raise Problem(NOT_LEADER, "the engine can't be reached; try again", retry_after_s=1) from None
+        except Lost:
+            raise Problem(PROCESSING_FAILED) from None
+        if response.status != 200:
+            raise _refusal_of_all(response.status, response.body)
+        if len(response.body) != count * RESULT.size:
+            raise Problem(PROCESSING_FAILED)
+        return list(RESULT.iter_unpack(response.body))
+
+
+def sender_of(account: str, scope: int) -> bytes:
+    """What stands in front of a command; `scope` is what the sender's token may do."""
+    return SENDER.pack(account.encode(), scope)
+
+
+def _refusal_of_all(status: int, body: bytes) -> Problem:
+    """A batch is refused as a whole only before any of it was done, unless the engine says that it failed."""
+    said: Any = None
+    with contextlib.suppress(msgspec.DecodeError):
+        said = msgspec.json.decode(body)
+    code = said.get("code") if isinstance(said, dict) else PROCESSING_FAILED
+    if code == PROCESSING_FAILED:
+        return Problem(PROCESSING_FAILED)
+    if code != NOT_LEADER:
+        _log.error("the engine refuses what it is handed: status %d, code %s", status, code)
+    return Problem(NOT_LEADER, "the engine does not take commands now; try again", retry_after_s=1)
