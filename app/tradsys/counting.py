@@ -1,9 +1,11 @@
-"""Counting in the engine: a metric is a word or two in the shared page, and nothing else."""
+"""Counting: a metric is a word or two in a row, and nothing else."""
 
 from __future__ import annotations
 
+import mmap
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
+from typing import cast
 
 from tradsys.metrics import Series
 
@@ -17,3 +19,18 @@ def counter_of(words: memoryview[int], series: Series) -> Callable[[int], None]:
         words[sum_word] += value
 
     return count
+
+
+class SharedRows:
+    """Rows of words that processes forked from this one share, each with one writer at a time."""
+
+    def __init__(self, count: int, words: int) -> None:
+        self._count, self._length = count, words
+        self._words = memoryview(mmap.mmap(-1, 8 * count * words)).cast("Q")
+
+    def row(self, index: int) -> MutableSequence[int]:
+        return cast(MutableSequence[int], self._words[index * self._length : (index + 1) * self._length])
+
+    def sums(self) -> list[int]:
+        """Word by word over all rows."""
+        return [sum(column) for column in zip(*(self.row(i) for i in range(self._count)), strict=True)]

@@ -207,6 +207,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Public REST of the read model, served by query."""
     ws_port: Port = 8001
     """WebSocket streams at /ws, served by feed."""
+    feed_ops_port: Port = 9101
+    """/healthz, /readyz and /metrics of feed."""
+    gateway_ops_port: Port = 9103
+    """/healthz, /readyz and /metrics of gateway."""
+    query_ops_port: Port = 9104
+    """/healthz, /readyz and /metrics of query."""
 
     durability: Literal["process", "durable"] = "process"
     """When a reply is sent: `process` after the write (survives kill -9), `durable` when the disk has it."""

@@ -35,6 +35,7 @@ from tradsys.adapters.log.recovery import recover
 from tradsys.adapters.log.segments import prepare_next_segment, segment_indexes, segment_path
 from tradsys.adapters.log.sync import LogSync
 from tradsys.adapters.log.writer import LogWriter
+from tradsys.adapters.ops.server import OpsServer
 from tradsys.adapters.page.page import Page, boot_id
 from tradsys.codec.frame import encode_payload
 from tradsys.core.shard import Shard
@@ -210,6 +211,7 @@ def make_history(
         sync_interval_ms=5,
         snapshot_every=snapshot_every,
         pragmas=Pragmas(),
+        derive=dict,
     )
 
 
@@ -232,8 +234,13 @@ def main(directory: Path, snapshot_every: int) -> int:
         rendered_metrics=history.rendered,
     )
     app = create_app(edge, [*routes, *history.routes(b"the internal secret")])
-    os.write(1, f"{history.listen(app, '127.0.0.1', 0)}\n".encode())
-    return history.run()
+    ops = OpsServer(app, "127.0.0.1", 0)
+    ops.start()
+    os.write(1, f"{ops.port}\n".encode())
+    try:
+        return history.run()
+    finally:
+        ops.stop()
 
 
 if __name__ == "__main__":

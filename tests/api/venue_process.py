@@ -33,7 +33,10 @@ from tradsys.adapters.auth.mint import mint
 
 HOST = "127.0.0.1"
 API = "/api/v1"
-PORTS = ("port", "admin_port", "ops_port", "internal_port", "history_port", "query_port")
+PORTS = (
+    *("port", "admin_port", "internal_port", "query_port"),
+    *("ops_port", "feed_ops_port", "history_port", "gateway_ops_port", "query_ops_port"),
+)
 PROFILE = os.environ.get("PROFILE", "hft")
 """The same tests hold for the profile `baseline`."""
 READY_S = 60.0

@@ -18,7 +18,10 @@ import pytest
 from tests.adapters.server_process import free_ports
 
 ROOT = Path(__file__).parents[2]
-PORTS = ("PORT", "ADMIN_PORT", "INTERNAL_PORT", "OPS_PORT", "HISTORY_PORT", "QUERY_PORT", "WS_PORT")
+PORTS = (
+    *("PORT", "ADMIN_PORT", "INTERNAL_PORT", "QUERY_PORT", "WS_PORT"),
+    *("OPS_PORT", "FEED_OPS_PORT", "HISTORY_PORT", "GATEWAY_OPS_PORT", "QUERY_OPS_PORT"),
+)
 
 
 def group_members(group: int) -> list[int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableSequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import uvloop
 
@@ -19,8 +19,10 @@ from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS
+from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, end, venue_keys, wait_for_page
 from tradsys.core.shard import Shard
+from tradsys.exposition import Rate, Samples, one
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 
 
@@ -39,8 +41,9 @@ def serve_feed(settings: Settings) -> int:
             return Restored(Shard(settings.shard), 0, None)
         return Restored(loaded.shard, loaded.header.seq, loaded.header.chain)
 
-    words = cast(MutableSequence[int], page.metrics)
+    words = [0] * metrics.FEED.used
     revocations = Revocations()
+    follower = Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain))
     try:
         verifier = TokenVerifier(
             venue_keys(settings),
@@ -53,7 +56,7 @@ def serve_feed(settings: Settings) -> int:
         feed = Feed(
             host=settings.host,
             port=settings.ws_port,
-            follower=Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain)),
+            follower=follower,
             authenticator=verifier,
             is_revoked=revocations.is_revoked,
             revoke=revocations.revoke,
@@ -64,7 +67,39 @@ def serve_feed(settings: Settings) -> int:
             connections_max=settings.max_connections,
             read_buffer_bytes=settings.ws_buffer_size,
         )
-        return uvloop.run(feed.run())
+        sent, messages = [metrics.FEED_MESSAGES.word(name) for name in metrics.PROTOCOLS], Rate()
+
+        def derive() -> Mapping[str, Samples]:
+            words[metrics.FEED_SEQ.word()] = follower.seq
+            return {
+                "tradsys_feed_lag_commands": one(max(0, page.published_seq - follower.seq)),
+                "hft_messages_per_second": one(
+                    messages.per_second(sum(words[word] for word in sent), time.monotonic())
+                ),
+            }
+
+        def not_ready() -> list[str]:
+            return [] if feed.serving else ["replaying"]
+
+        def status() -> dict[str, Any]:
+            return {"process": "feed", "published_seq": page.published_seq, "seq": follower.seq}
+
+        ops = ops_server(
+            settings,
+            settings.feed_ops_port,
+            row=metrics.FEED,
+            process_metrics=metrics.FEED_PROCESS,
+            words=words,
+            derive=derive,
+            not_ready=not_ready,
+            status=status,
+            position=lambda: (page.published_seq, page.durable_seq, page.epoch),
+        )
+        ops.start()
+        try:
+            return uvloop.run(feed.run())
+        finally:
+            ops.stop()
     except (SettingsError, KeyFileError) as error:
         return end(EXIT_CONFIGURATION, str(error))
     except OSError as error:

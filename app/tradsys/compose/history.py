@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import MutableSequence
+from collections.abc import Callable, Mapping, MutableSequence
 from pathlib import Path
 from typing import cast
 
+from tradsys import metrics
 from tradsys.adapters.history.process import History
 from tradsys.adapters.history.sqlite import PragmaNotInForce, SchemaTooNew, SqliteTooOld
 from tradsys.adapters.http.app import (
@@ -18,6 +19,10 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.log.segments import prepare_next_segment, segment_indexes, segment_path
 from tradsys.adapters.log.sync import LogSync
+from tradsys.adapters.ops.evidence import Evidence
+from tradsys.adapters.ops.server import OpsServer
+from tradsys.adapters.page.page import ENGINE_TIME_NS
+from tradsys.compose.ops import build_info, settings_info
 from tradsys.compose.pieces import (
     Nobody,
     Stop,
@@ -28,6 +33,7 @@ from tradsys.compose.pieces import (
     pragmas,
     wait_for_page,
 )
+from tradsys.exposition import Samples, one
 from tradsys.settings import EXIT_CONFIGURATION, Settings
 
 
@@ -40,6 +46,25 @@ def serve_history(settings: Settings) -> int:
     directory, files = settings.data_dir, OsFiles()
     words = cast(MutableSequence[int], page.metrics)
     try:
+        evidence = Evidence(
+            metrics.SHARD_PROCESSES, metrics.HISTORY, words, cpu_exclusive=settings.cpu_exclusive
+        )
+        evidence.watch_gc()
+        fixed = {
+            "tradsys_build_info": build_info(metrics.HISTORY, settings.shard),
+            **settings_info(settings),
+        }
+
+        def derive() -> Mapping[str, Samples]:
+            evidence.look()
+            evidence.ready(not history.not_ready())
+            return {
+                **fixed,
+                "tradsys_epoch": one(page.epoch),
+                "tradsys_engine_silence_seconds": one(silence()),
+            }
+
+        silence = Silence(lambda: page.words[ENGINE_TIME_NS])
         history = History(
             directory=Path(directory),
             shard_name=settings.shard,
@@ -54,6 +79,7 @@ def serve_history(settings: Settings) -> int:
             sync_interval_ms=settings.sync_interval_ms,
             snapshot_every=settings.snapshot_every,
             pragmas=pragmas(settings),
+            derive=derive,
         )
         edge = Edge(
             Nobody(),
@@ -68,10 +94,30 @@ def serve_history(settings: Settings) -> int:
             rendered_metrics=history.rendered,
         )
         app = create_app(edge, [*routes, *history.routes(internal_secret(settings))])
-        history.listen(app, settings.host, settings.history_port)
+        ops = OpsServer(app, settings.host, settings.history_port)
+        ops.start()
         stop.then(history.stop)
-        return history.run()
+        try:
+            return history.run()
+        finally:
+            ops.stop()
     except (SqliteTooOld, PragmaNotInForce, SchemaTooNew) as error:
         return end(EXIT_CONFIGURATION, str(error))
     except OSError as error:
         return end(1, str(error))
+
+
+class Silence:
+    """For how long a word has not changed; that of the engine's time changes ten times a second."""
+
+    def __init__(self, word: Callable[[], int]) -> None:
+        self._word = word
+        self._seen = word()
+        self._since = time.monotonic()
+
+    def __call__(self) -> float:
+        """Seconds."""
+        seen, now = self._word(), time.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
@@ -16,10 +17,15 @@ from tradsys.adapters.http.app import (
     create_app,
 )
 from tradsys.adapters.http.edge import Edge
+from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.query.app import RevocationsFollowed, query_routes
-from tradsys.adapters.query.server import QueryServer
+from tradsys.adapters.query.counted import Counted
+from tradsys.adapters.query.server import PLACES, WORKERS, QueryServer
+from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, close_header, pragmas, venue_keys, wait_for_page
+from tradsys.counting import SharedRows
+from tradsys.exposition import Samples, one
 from tradsys.settings import Settings
 
 
@@ -30,7 +36,10 @@ def serve_query(settings: Settings) -> int:
     if page is None:
         return 0
 
-    def make_app() -> WSGIApplication:
+    rows = SharedRows(PLACES + 1, metrics.QUERY.used)
+    own = rows.row(PLACES)
+
+    def make_app(place: int) -> WSGIApplication:
         revocations = Revocations()
         verifier = TokenVerifier(
             venue_keys(settings),
@@ -50,6 +59,34 @@ def serve_query(settings: Settings) -> int:
             id_prefix=f"q{os.getpid():x}-",
             close_after=close_header,
         )
-        return create_app(edge, query_routes(settings.shard, past))
+        app = create_app(edge, query_routes(settings.shard, past))
+        words = rows.row(place)
+        evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
+        evidence.watch_gc()
+        app.add_middleware(Counted(words, evidence.look_at_usage))
+        return app
 
-    return QueryServer(make_app, settings.host, settings.query_port).serve()
+    def lag() -> int:
+        return max(0, page.durable_seq - page.metrics[metrics.READMODEL_SEQ.word()])
+
+    def derive() -> Mapping[str, Samples]:
+        return {"tradsys_query_lag_commands": one(lag()), "tradsys_query_workers": one(WORKERS)}
+
+    def not_ready() -> list[str]:
+        return [] if page.current else ["no engine has begun"]
+
+    ops = ops_server(
+        settings,
+        settings.query_ops_port,
+        row=metrics.QUERY,
+        process_metrics=metrics.QUERY_PROCESS,
+        words=own,
+        shown_words=rows.sums,
+        derive=derive,
+        not_ready=not_ready,
+        status=lambda: {"process": "query", "lag": lag()},
+        position=lambda: (page.published_seq, page.durable_seq, page.epoch),
+    )
+    # The parent answers on the ops port: it outlives its workers, and adds up what they count.
+    server = QueryServer(make_app, settings.host, settings.query_port, started=ops.start, forked=ops.forget)
+    return server.serve()

@@ -83,6 +83,8 @@ class Feed:
         self._counted = 0
         """Sent messages that are in the metrics."""
         self._stop = asyncio.Event()
+        self.serving = False
+        """The streams stand where the journal stood at the start, and clients may come."""
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code. Raises OSError if it can't listen."""
@@ -132,10 +134,12 @@ class Feed:
             auto_ping_reply_timeout=PING_REPLY_S,
             backlog=1024,
         )
+        self.serving = True
         _log.info("serving from seq %d", self._follower.seq)
         try:
             await self._follow()
         finally:
+            self.serving = False
             server.close()
             await self._say_goodbye()
             self._follower.close()
@@ -157,7 +161,7 @@ class Feed:
             if now >= ticker_due:
                 ticker_due = now + TICKER_S
                 self._streams.flush()
-                self._words[metrics.FEED_MESSAGES.word()] += self._hub.sent - self._counted
+                self._words[metrics.FEED_MESSAGES.word("json_v1")] += self._hub.sent - self._counted
                 self._counted = self._hub.sent
             if now >= beat_due:
                 beat_due = now + HEARTBEAT_S

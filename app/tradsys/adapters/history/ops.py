@@ -1,21 +1,17 @@
-"""Asking history for a snapshot or a state hash: two routes of its ops port, and that port's server."""
+"""Asking history for a snapshot or a state hash: two routes of its ops port."""
 
 from __future__ import annotations
 
 import hmac
-import socket
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneInTime
 from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
-from wsgiref.types import WSGIApplication
 
 import falcon
 from falcon import Response
-from waitress.server import create_server
 
 from tradsys.adapters.history.follower import Snapshot, StateHash
 from tradsys.adapters.history.snapshots import SnapshotFailed
@@ -24,11 +20,6 @@ from tradsys.codec.json_v1 import encode
 
 ANSWER_TIMEOUT_S = 120.0
 """A snapshot of a million orders takes a few seconds, and as many again to be verified."""
-SERVER_THREADS = 4
-CONNECTIONS_MAX = 64
-CHANNEL_TIMEOUT_S = 10
-BODY_BYTES_MAX = 64 << 10
-HEADER_BYTES_MAX = 16 << 10
 
 _PUBLIC = MappingProxyType({"GET": 0, "POST": 0})
 """No token: who may ask is decided here."""
@@ -94,31 +85,3 @@ def _result(future: Future[Any]) -> Any:
         raise Problem(NOT_LEADER, f"no snapshot: {error}", retry_after_s=1) from None
     except NotDoneInTime:
         raise Problem(NOT_LEADER, "history is busy; try again", retry_after_s=5) from None
-
-
-class OpsServer:
-    """Serves the ops port from threads of its own, within fixed bounds of connections and time."""
-
-    def __init__(self, app: WSGIApplication, host: str, port: int) -> None:
-        """Binds at once; `port` 0 takes a free one. Raises OSError."""
-        listener = socket.create_server((host, port))
-        self.port: int = listener.getsockname()[1]
-        self._server = create_server(
-            app,
-            sockets=[listener],
-            threads=SERVER_THREADS,
-            connection_limit=CONNECTIONS_MAX,
-            channel_timeout=CHANNEL_TIMEOUT_S,
-            cleanup_interval=CHANNEL_TIMEOUT_S,
-            max_request_body_size=BODY_BYTES_MAX,
-            max_request_header_size=HEADER_BYTES_MAX,
-            ident=None,
-        )
-        self._thread = threading.Thread(target=self._server.run, name="ops", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.close()
-        self._thread.join(CHANNEL_TIMEOUT_S)

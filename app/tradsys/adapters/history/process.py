@@ -1,25 +1,25 @@
 """The history process: its threads, in the order in which they start and end.
 
-start   metrics and ops port at once, syncing as soon as an engine has begun, then the replay
+start   metrics at once, syncing as soon as an engine has begun, then the replay
 end     the replay stops, the last sync is made, the replay follows to it, a last snapshot is written
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
-from wsgiref.types import WSGIApplication
 
 from tradsys.adapters.history.follower import Follower, Reader
-from tradsys.adapters.history.ops import OpsServer, history_routes
+from tradsys.adapters.history.ops import history_routes
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.reporting import Reporter
 from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.history.sqlite import Pragmas
 from tradsys.adapters.history.syncing import Progress, Sync, Syncing
+from tradsys.exposition import Samples
 from tradsys.venue.ports import JournalError
 
 READMODEL_NAME = "readmodel.db"
@@ -50,12 +50,12 @@ class History:
         sync_interval_ms: int,
         snapshot_every: int,
         pragmas: Pragmas,
+        derive: Callable[[], Mapping[str, Samples]],
     ) -> None:
-        """`words` are the page's metrics; the callables belong to the journal, see `Syncing` and
-        `Follower`."""
+        """`words` are the page's metrics; `derive` gives what is shown beside them; the others belong to
+        the journal, see `Syncing` and `Follower`."""
         self._progress = progress
-        self._reporter = Reporter(directory, progress, words)
-        self._server: OpsServer | None = None
+        self._reporter = Reporter(directory, progress, words, derive)
 
         def open_readmodel(path: Path) -> ReadModel:
             readmodel = ReadModel(path, pragmas, words)
@@ -75,15 +75,6 @@ class History:
         )
         self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms, self.follower.advanced)
 
-    def listen(self, app: WSGIApplication, host: str, port: int) -> int:
-        """Answer with `app` on the ops port, 0 for a free one, until `run` ends; returns the port.
-
-        Raises OSError if it can't be had.
-        """
-        self._server = OpsServer(app, host, port)
-        self._server.start()
-        return self._server.port
-
     def run(self) -> int:
         """Follow until `stop`; returns the process's exit code."""
         self._reporter.start()
@@ -102,8 +93,6 @@ class History:
                 _log.critical("%s", error)
                 code = EXIT_JOURNAL
         self._reporter.stop()
-        if self._server is not None:
-            self._server.stop()
         return code
 
     def stop(self) -> None:

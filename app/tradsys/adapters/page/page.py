@@ -26,7 +26,7 @@ from hashlib import blake2b
 from typing import Self
 
 MAGIC_WORD = int.from_bytes(b"tradsys\0", "little")
-LAYOUT = 1
+LAYOUT = 2
 
 # Words of the header. The engine's and the follower's lie in different cache lines (8 words each).
 MAGIC, LAYOUT_VERSION, BOOT, EPOCH = 0, 1, 2, 3

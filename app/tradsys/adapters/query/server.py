@@ -9,6 +9,8 @@ from wsgiref.types import WSGIApplication
 from gunicorn.app.base import BaseApplication
 
 WORKERS = 2
+PLACES = 2 * WORKERS + 1
+"""For workers that begin while others still end."""
 THREADS = 4
 """For each worker; SQLite lets other threads run while it reads."""
 GRACEFUL_S = 5
@@ -17,8 +19,20 @@ GRACEFUL_S = 5
 class QueryServer(BaseApplication):  # type: ignore[misc]
     """Serves what `make_app` gives; each worker makes its own, after the fork, with its own connections."""
 
-    def __init__(self, make_app: Callable[[], WSGIApplication], host: str, port: int):
+    def __init__(
+        self,
+        make_app: Callable[[int], WSGIApplication],
+        host: str,
+        port: int,
+        *,
+        started: Callable[[], None],
+        forked: Callable[[], None],
+    ):
+        """`make_app` is given the place of its worker, below PLACES: no two that live share one. `started`
+        is called in the parent when workers may come, `forked` in each worker when it begins."""
         self._make_app = make_app
+        self._started, self._forked = started, forked
+        self._place = 0
         self._bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         super().__init__()
 
@@ -36,13 +50,20 @@ class QueryServer(BaseApplication):  # type: ignore[misc]
             "loglevel": "warning",
             "proc_name": "tradsys-query",
             "control_socket_disable": True,
+            "when_ready": lambda arbiter: self._started(),
+            "pre_fork": self._take_place,
+            "post_fork": lambda arbiter, worker: self._forked(),
         }
         for name, value in options.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
     def load(self) -> WSGIApplication:
-        return self._make_app()
+        return self._make_app(self._place)
+
+    def _take_place(self, arbiter: Any, worker: Any) -> None:
+        taken = {other.place for other in arbiter.WORKERS.values()}
+        worker.place = self._place = next(place for place in range(PLACES) if place not in taken)
 
     def serve(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code."""

@@ -8,11 +8,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tradsys import metrics
-from tradsys.adapters.history.exposition import Exposition
 from tradsys.adapters.page.page import METRIC_WORDS
 from tradsys.codec.errors import ERRORS
-from tradsys.metrics import Counter, Gauge, Histogram, label_values
+from tradsys.exposition import Exposition
+from tradsys.metrics import Counter, Gauge, Histogram, Row, label_values
 
+SHARD = metrics.SHARD
 PLAN = {
     "hft_order_latency_microseconds": "histogram",
     "hft_websocket_latency_microseconds": "histogram",
@@ -27,9 +28,14 @@ PLAN = {
 }
 
 
-def render(words: list[int], derived: dict | None = None) -> dict:
-    text = Exposition(words, lambda: derived or {}).render().decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}
+def render(words: dict[str, list[int]] | None = None, derived: dict | None = None) -> dict:
+    """All that the processes of a venue show, by the name of the family."""
+    families = {}
+    for row in metrics.ROWS:
+        counted = (words or {}).get(row.name, [0] * row.used)
+        text = Exposition(row, lambda counted=counted: counted, lambda: derived or {}).render().decode()
+        families |= {family.name: family for family in text_string_to_metric_families(text)}
+    return families
 
 
 def sample(families: dict, name: str, **labels: str) -> float:
@@ -38,14 +44,14 @@ def sample(families: dict, name: str, **labels: str) -> float:
 
 
 def test_all_ten_metrics_of_the_plan_are_shown():
-    shown = render([0] * metrics.WORDS_USED)
+    shown = render()
 
     assert {name: shown[name].type for name in PLAN} == PLAN
 
 
 @pytest.mark.parametrize("name", [name for name, kind in PLAN.items() if kind == "histogram"])
 def test_the_plans_histograms_have_the_plans_buckets(name):
-    shown = render([0] * metrics.WORDS_USED)[name]
+    shown = render()[name]
 
     bounds = list(dict.fromkeys(s.labels["le"] for s in shown.samples if s.name.endswith("_bucket")))
     assert bounds == ["10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "+Inf"]
@@ -57,7 +63,7 @@ def test_one_observation_is_in_microseconds_and_in_seconds():
     for ns in (9_999, 10_000, 10_001, 80_000, 6_000_000):
         metrics.ORDER_DURATION.series().observe(words, ns)
 
-    shown = render(words)
+    shown = render({"shard": words})
     us, seconds = "hft_order_latency_microseconds", "tradsys_order_duration_seconds"
     assert [sample(shown, f"{us}_bucket", le=le) for le in ("10", "25", "100", "5000", "+Inf")] == [
         2, 3, 4, 4, 5,
@@ -72,7 +78,7 @@ def test_the_journals_time_is_the_databases_too():
     metrics.STAGE_DURATION.series("journal").observe(words, 7_000)
     metrics.READMODEL_STATEMENT_DURATION.series("get").observe(words, 70_000)
 
-    shown = render(words)
+    shown = render({"shard": words})
 
     name = "hft_database_latency_microseconds"
     assert [sample(shown, f"{name}_count", operation=o) for o in ("journal", "get", "insert", "update")] == [
@@ -87,7 +93,7 @@ def test_counters_and_gauges_show_their_words():
     words[metrics.CONNECTIONS.word()] = 17
     words[metrics.DURABLE_LAG.word()] = 2_500_000
 
-    shown = render(words)
+    shown = render({"shard": words})
 
     assert sample(shown, "tradsys_commands_total", type="replace", outcome="refused") == 3
     assert sample(shown, "hft_active_connections") == sample(shown, "tradsys_active_connections") == 17
@@ -95,14 +101,15 @@ def test_counters_and_gauges_show_their_words():
 
 
 def test_what_is_derived_is_shown_as_it_is_given():
-    shown = render([0] * metrics.WORDS_USED, {"tradsys_sqlite_pragma": [(("cache_size",), 10_000)]})
+    shown = render({}, {"tradsys_sqlite_pragma": [(("cache_size",), 10_000)]})
 
     assert sample(shown, "tradsys_sqlite_pragma", pragma="cache_size") == 10_000
 
 
-def test_no_word_is_counted_twice_and_all_find_room_in_the_page():
+@pytest.mark.parametrize("row", metrics.ROWS, ids=lambda row: row.name)
+def test_no_word_is_counted_twice(row):
     taken: list[int] = []
-    for metric in metrics.METRICS:
+    for metric in row.metrics:
         for values in label_values(metric.labels):
             if isinstance(metric, Histogram):
                 series = metric.series(*values)
@@ -110,19 +117,35 @@ def test_no_word_is_counted_twice_and_all_find_room_in_the_page():
             else:
                 taken.append(metric.word(*values))
 
-    assert sorted(taken) == list(range(metrics.WORDS_USED))
-    assert metrics.WORDS_USED <= METRIC_WORDS
+    assert sorted(taken) == list(range(row.used))
 
 
-def test_names_follow_the_rules_and_none_is_shown_twice():
-    names = [name for m in metrics.METRICS for name in (m.names if not isinstance(m, Histogram) else ())]
-    names += [shown.name for m in metrics.METRICS if isinstance(m, Histogram) for shown in m.shown]
-    names += [combined.shown.name for combined in metrics.COMBINED]
-    names += [derived.name for derived in metrics.DERIVED]
+def test_the_shards_words_find_room_in_the_page():
+    assert metrics.SHARD.used == metrics.WORDS_USED <= METRIC_WORDS
+
+
+def names_of(row: Row) -> list[str]:
+    names = [name for m in row.metrics for name in (m.names if not isinstance(m, Histogram) else ())]
+    names += [shown.name for m in row.metrics if isinstance(m, Histogram) for shown in m.shown]
+    names += [combined.shown.name for combined in row.combined]
+    return names + [derived.name for derived in row.derived]
+
+
+def test_only_what_every_process_has_is_in_several_rows():
+    rows_of = {name: [row.name for row in metrics.ROWS if name in names_of(row)] for name in names_of(SHARD)}
+
+    shared = {name for name, rows in rows_of.items() if len(rows) > 1}
+    assert {name for name in shared if not name.startswith("tradsys_process_")} == {"tradsys_build_info"}
+    assert all(rows_of[name] == [row.name for row in metrics.ROWS] for name in shared)
+
+
+@pytest.mark.parametrize("row", metrics.ROWS, ids=lambda row: row.name)
+def test_names_follow_the_rules_and_none_is_shown_twice(row):
+    names = names_of(row)
 
     assert len(names) == len(set(names))
-    assert [name for name in names if not re.fullmatch(r"(tradsys|hft)_[a-z_]+", name)] == []
-    for metric in metrics.METRICS:
+    assert [name for name in names if not re.fullmatch(r"(tradsys|hft)_[a-z0-9_]+", name)] == []
+    for metric in row.metrics:
         if isinstance(metric, Counter):
             assert all(name.endswith("_total") for name in metric.names)
         elif isinstance(metric, Gauge):
