@@ -141,6 +141,12 @@ reliability: $(DEV_ENV) packages ## Kill, cut, flip, tear, fill the disk, fuzz, 
 reliability-long: $(DEV_ENV) packages ## The same with the counts of a long evening (≤ 60 minutes).
 	@$(reliability_long_counts) $(all_counts) --timeout 3500
 
+# --- tools --------------------------------------------------------------------
+
+.PHONY: tools
+tools: ## Build k6, helm, prometheus, kubernetes … from their pinned sources, once (GROUP=measure, cluster, loop, or names).
+	@$(PYTHON) tools/build.py $(GROUP)
+
 # --- measure ------------------------------------------------------------------
 
 .PHONY: bench
