@@ -30,6 +30,7 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.lock import DirectoryLocked, lock_directory
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
+from tradsys.adapters.page.waking import Bells
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
@@ -174,6 +175,7 @@ class Engine:
         )
         self._revocations = revocations
         self._words = self.page.metrics
+        self._bells = Bells(self.page.words, settings.data_dir)
         self._failure = ""
         self._durable_seq = recovered.seq
         self._durable_since_ns = time.monotonic_ns()
@@ -286,6 +288,8 @@ class Engine:
                 self.venue.turn()
             except JournalError as error:
                 self._fail(error)
+        # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
+        self._bells.ring()
         if gc.get_count()[0] > self._gc_threshold:
             started = time.perf_counter_ns()
             gc.collect(0)

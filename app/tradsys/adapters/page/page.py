@@ -9,7 +9,7 @@ Each word has one writer, so that no word needs a lock:
     engine      how far the journal is written (`PUBLISHED_SEQ` last, after the place), its own syncs,
                 its epoch, time and pid
     history     how far the journal is synced, which segment is prepared
-    a follower  its word of `ASLEEP`: 1 while it waits to be woken
+    a follower  its word of `ASLEEP`: a number while it waits to be woken (waking.py), 0 otherwise
     any of them `POISONED`, which only ever becomes 1: a sync has failed, the engine must stop
 
 `begin` alone, at the start of an engine, sets the words of others, too. Behind the header lie the words of
