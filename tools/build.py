@@ -6,10 +6,10 @@
     tools/build.py k6 helm             these tools
     tools/build.py --check k6          only say what is missing (exit code 1)
 
-Each tool lies in `$XDG_CACHE_HOME/tradsys/tools/NAME-KEY`, where the key is made of everything that decides
-what is built: go.mod and go.sum of its module and its entry in tools.toml. So a tool is built again only when
-one of these changes, several clones share one cache, and an old branch finds its old tools. `build/tools` holds
-a link to each current one: `build/tools/k6 version`.
+Each tool lies in `$XDG_CACHE_HOME/tradsys/tools/NAME-KEY`, where the key is made of all that decides what is
+built: go.mod and go.sum of its module and its entry in tools.toml. So a tool is built again only when one of
+these changes, several clones share one cache, and an old branch finds its old tools. `build/tools` holds a
+link to each current one: `build/tools/k6 version`.
 
 Two runs at once: the second waits for the first. A run that is killed leaves nothing that looks finished.
 Needs Go and nothing else, not even the virtualenv.
@@ -44,7 +44,7 @@ LAST_LINES = 15
 """How much of Go's own words a failure shows; the rest is in the log that it names."""
 SCHEMAS = "kubernetes-schemas"
 STAMPED = "k8s.io/kubernetes"
-"""Its commands say v0.0.0 unless the linker is told their version, and a node then refuses its own kubelet."""
+"""Its commands say v0.0.0 unless the linker is told their version, and API clients judge by that."""
 
 
 class BuildError(Exception):

@@ -8,8 +8,8 @@ kubeconform by itself asks the internet for its schemas. These are made from fil
 
     kubeconform -strict -schema-location 'DIR/{{.ResourceKind}}{{.KindSuffix}}.json' manifest.yaml
 
-They are stricter than the API server in one way, on purpose: a field that the schema doesn't name is an error,
-where the server drops it with a warning.
+They are stricter than the API server in one way, on purpose: a field that the schema doesn't name is an
+error, where the server drops it with a warning.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def closed(schema: Any, refer_to: str) -> Any:
 
 
 def file_name(kind: str, group: str, version: str) -> str:
-    """As kubeconform asks for it: `{{.ResourceKind}}{{.KindSuffix}}`, the suffix with the group's first word."""
+    """As kubeconform asks for it by `{{.ResourceKind}}{{.KindSuffix}}`: the group with its first word."""
     return "-".join(word for word in (kind.lower(), group.split(".")[0], version) if word) + ".json"
 
 
