@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 
@@ -22,9 +23,12 @@ from tradsys.adapters.history.sqlite import Pragmas
 from tradsys.adapters.http.app import create_app
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.query.app import RevocationsFollowed, query_routes
+from tradsys.codec.decimals import amount_of, text_of
 from tradsys.codec.errors import ERRORS
 from tradsys.codec.frame import encode_payload
 from tradsys.codec.json_v1 import OrderReply, encode, reply_of_order
+from tradsys.codec.market_v1 import book_of
+from tradsys.core.candles import INTERVALS
 from tradsys.core.messages import DefineAccount, RevokeToken
 from tradsys.venue.ports import Entry, Frame
 
@@ -174,6 +178,86 @@ def test_trades_are_public_and_newest_first(world):
     assert set(reply.json["items"][0]) == {"trade_id", "price", "quantity", "taker_side", "seq", "ts"}
 
 
+def test_candles_are_those_of_the_trades_in_every_interval(world):
+    trades = world.get("/market/BTC-USD/trades", limit="1000").json["items"]
+    assert len(trades) > 50
+
+    for interval, length in INTERVALS.items():
+        made: dict[int, list[dict]] = {}
+        for trade in reversed(trades):
+            made.setdefault(int(trade["ts"]) // length * length, []).append(trade)
+        wanted = [
+            {
+                "start_ts": str(start),
+                "open": inside[0]["price"],
+                "high": max((trade["price"] for trade in inside), key=Decimal),
+                "low": min((trade["price"] for trade in inside), key=Decimal),
+                "close": inside[-1]["price"],
+                "volume": text_of(sum(amount_of(trade["quantity"]) for trade in inside)),
+                "trades": len(inside),
+            }
+            for start, inside in sorted(made.items(), reverse=True)
+        ]
+        reply = world.get("/market/BTC-USD/candles", interval=interval, limit="1000").json
+        assert reply == {"symbol": "BTC-USD", "interval": interval, "items": wanted, "next_cursor": None}
+
+
+def test_candles_begin_at_start_and_end_before_end(world):
+    def starts(**params: str) -> list[str]:
+        items = world.get("/market/BTC-USD/candles", interval="1s", **params).json["items"]
+        return [candle["start_ts"] for candle in items]
+
+    everything = starts()
+
+    assert starts(start=everything[3], end=everything[1]) == everything[2:4]
+    assert starts(start="0", end="0") == []
+
+
+@pytest.mark.parametrize("depth", ["1", "5", "1000"])
+def test_a_deep_book_is_the_engines(world, depth):
+    for symbol, market in world.shard.markets.items():
+        for level in (2, 3):
+            reply = world.get(f"/market/{symbol}/book", depth=depth, level=str(level))
+            at = world.model.position.seq, 1, world.recording.frames[-1].time_ns
+            assert reply.content == encode(book_of(market, int(depth), level, "a", *at))
+
+
+def test_walking_pages_while_rows_are_written_gives_each_row_once(tmp_path):
+    world = World(tmp_path)
+    world.fill(7, 1_500)
+    account = max(world.shard.accounts, key=lambda name: sum(1 for _ in world.orders(name, is_open=False)))
+    paths = {
+        "/orders": "order_id",
+        "/fills": "trade_id order_id",
+        "/market/BTC-USD/trades": "trade_id",
+        "/market/BTC-USD/candles": "start_ts",
+    }
+
+    def keys(path: str, items: list[dict]) -> list[tuple]:
+        return [tuple(item[name] for name in paths[path].split()) for item in items]
+
+    params = {"/market/BTC-USD/candles": {"interval": "1s"}}
+    at_first = {
+        path: keys(path, world.get(path, account, limit="1000", **params.get(path, {})).json["items"])
+        for path in paths
+    }
+
+    walked: dict[str, list[tuple]] = {path: [] for path in paths}
+    cursors: dict[str, str | None] = dict.fromkeys(paths, "")
+    while any(cursor is not None for cursor in cursors.values()):
+        for path, cursor in cursors.items():
+            if cursor is None:
+                continue
+            more = {"cursor": cursor} if cursor else {}
+            page = world.get(path, account, limit="7", **more, **params.get(path, {})).json
+            walked[path] += keys(path, page["items"])
+            cursors[path] = page["next_cursor"]
+        world.model.write(world.recording.record(20), b"")
+
+    assert walked == at_first
+    assert all(len(rows) > 14 for path, rows in walked.items() if "candles" not in path)
+
+
 def test_replies_say_how_far_they_reach(world, account):
     reply = world.get("/orders", account)
 
@@ -202,6 +286,12 @@ def test_own_things_need_a_token_with_the_scope_read(world, account, path):
         ("/fills", {"cursor": f"{2**63}-1"}),
         ("/market/BTC-USD/trades", {"cursor": str(2**63)}),
         ("/market/BTC-USD/trades", {"cursor": "-1"}),
+        ("/market/BTC-USD/candles", {"interval": "2m"}),
+        ("/market/BTC-USD/candles", {"start": "yesterday"}),
+        ("/market/BTC-USD/candles", {"end": str(2**63)}),
+        ("/market/BTC-USD/book", {"depth": "0"}),
+        ("/market/BTC-USD/book", {"depth": "1001"}),
+        ("/market/BTC-USD/book", {"level": "1"}),
         ("/orders/by-client/" + "x" * 37, {}),
     ],
 )
@@ -212,7 +302,11 @@ def test_odd_parameters_are_refused_by_name(world, account, path, params):
 
 
 @pytest.mark.parametrize(
-    "path", ["/market/NO-SUCH/trades", "/orders?symbol=NO-SUCH", "/fills?symbol=NO-SUCH"]
+    "path",
+    [
+        *("/market/NO-SUCH/trades", "/market/NO-SUCH/candles", "/market/NO-SUCH/book"),
+        *("/orders?symbol=NO-SUCH", "/fills?symbol=NO-SUCH"),
+    ],
 )
 def test_unknown_symbols_are_1003(world, account, path):
     reply = world.get(path, account)

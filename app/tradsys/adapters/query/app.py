@@ -1,4 +1,4 @@
-"""The REST routes that are answered from the read model: closed orders, fills, the history of trades.
+"""The REST routes that are answered from the read model: closed orders, fills, trades, candles, deep books.
 
 The engine sends clients here (307) for what it has no longer in memory. Answers are as old as the read
 model: `X-Read-Seq` says which command it has reached, `X-Durable-Seq` which ones are on the disk.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -28,20 +29,44 @@ from tradsys.codec.json_v1 import (
     order_number,
     reply_of_order,
 )
-from tradsys.codec.market_v1 import Trade, Trades
+from tradsys.codec.market_v1 import (
+    CHECKSUM_LEVELS,
+    Book,
+    Candles,
+    Level,
+    OrderBook,
+    OrderLevel,
+    Trade,
+    Trades,
+    candle_item_of,
+    checksum_of,
+)
 from tradsys.core import messages as m
-from tradsys.venue.past import NEWEST, OPEN, HistoryNotReady, Past, PastFill, PastOrder, PastTrade, PastView
+from tradsys.core.candles import INTERVALS
+from tradsys.venue.past import (
+    NEWEST,
+    OPEN,
+    HistoryNotReady,
+    Past,
+    PastBook,
+    PastFill,
+    PastOrder,
+    PastTrade,
+    PastView,
+)
 from tradsys.venue.ports import READ, Authenticator, Busy, Identity, Unauthorized
 
-OWN = MappingProxyType({"GET": READ})
+OWN: Mapping[str, int] = MappingProxyType({"GET": READ})
 PUBLIC: Mapping[str, int] = MappingProxyType({})
 """Scopes that the routes need, by method."""
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+"""Rows of a page, levels of a book."""
+INTERVAL_DEFAULT = "1m"
 REVOCATIONS_EVERY_NS = 250_000_000
 """How old a worker's knowledge of revoked tokens may be, beside the read model's own age."""
 
 _STATUSES = {"open": OPEN} | {word: status for status, word in m.STATUS_WORDS.items()}
-_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _FILL_CURSOR = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,18})", re.ASCII)
 
 
@@ -108,7 +133,9 @@ def query_routes(shard: str, past: Past) -> list[tuple[str, Any]]:
         ("/api/v1/orders/{order_id}", OrderResource(shard, past)),
         ("/api/v1/orders/by-client/{client_order_id}", ByClientResource(shard, past)),
         ("/api/v1/fills", FillsResource(shard, past)),
-        ("/api/v1/market/{symbol}/trades", TradesResource(past)),
+        ("/api/v1/market/{symbol}/trades", TradesResource(shard, past)),
+        ("/api/v1/market/{symbol}/candles", CandlesResource(shard, past)),
+        ("/api/v1/market/{symbol}/book", BookResource(shard, past)),
     ]
 
 
@@ -122,134 +149,153 @@ def _view(past: Past) -> Iterator[PastView]:
         raise Problem(NOT_LEADER, "history is not ready yet; try again", retry_after_s=1) from None
 
 
-class OrderResource:
+class Question(ABC):
+    """What all resources here are: a GET that is answered from one view, and says how far it reaches."""
+
+    needs = OWN
+    answers_while_draining = True
+    parameters: tuple[str, ...] = ()
+    """Of the query string."""
+
+    def __init__(self, shard: str, past: Past) -> None:
+        self.shard = shard
+        self._past = past
+
+    def on_get(self, req: Any, resp: Response, **path: str) -> None:
+        _known_parameters(req, self.parameters)
+        with _view(self._past) as view:
+            resp.set_header("X-Read-Seq", str(view.seq))
+            resp.content_type = falcon.MEDIA_JSON
+            resp.data = encode(self.answer(view, req, *path.values()))
+
+    @abstractmethod
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        """The body; `named` is the order or symbol that the path names. Raises Problem."""
+
+
+class OrderResource(Question):
     """GET /orders/{order_id}"""
 
-    needs = OWN
-    answers_while_draining = True
-
-    def __init__(self, shard: str, past: Past) -> None:
-        self._shard = shard
-        self._past = past
-
-    def on_get(self, req: Any, resp: Response, order_id: str) -> None:
-        number = order_number(order_id, self._shard)
-        with _view(self._past) as view:
-            found = view.order(req.account, number) if number else None
-            _answer(resp, view.seq)
-        if found is None:
-            raise Problem(m.NO_SUCH_ORDER)
-        resp.data = encode(_order_text(found, self._shard))
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        number = order_number(named, self.shard)
+        return _order_text(view.order(req.account, number) if number else None, self.shard)
 
 
-class ByClientResource:
+class ByClientResource(Question):
     """GET /orders/by-client/{client_order_id}"""
 
-    needs = OWN
-    answers_while_draining = True
-
-    def __init__(self, shard: str, past: Past) -> None:
-        self._shard = shard
-        self._past = past
-
-    def on_get(self, req: Any, resp: Response, client_order_id: str) -> None:
-        name = client_order_id_of(client_order_id)
-        with _view(self._past) as view:
-            found = view.order_by_client(req.account, name)
-            _answer(resp, view.seq)
-        if found is None:
-            raise Problem(m.NO_SUCH_ORDER)
-        resp.data = encode(_order_text(found, self._shard))
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        name = client_order_id_of(named)
+        return _order_text(view.order_by_client(req.account, name), self.shard)
 
 
-class OrdersResource:
+class OrdersResource(Question):
     """GET /orders?symbol&status&cursor&limit"""
 
-    needs = OWN
-    answers_while_draining = True
+    parameters = ("symbol", "status", "cursor", "limit")
 
-    def __init__(self, shard: str, past: Past) -> None:
-        self._shard = shard
-        self._past = past
-
-    def on_get(self, req: Any, resp: Response) -> None:
-        _known_parameters(req, ("symbol", "status", "cursor", "limit"))
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
         word = req.get_param("status", default="")
         if word and word not in _STATUSES:
             raise Problem(INVALID_REQUEST, f"status is one of {', '.join(_STATUSES)}", {"field": "status"})
         cursor = req.get_param("cursor")
-        before = NEWEST if cursor is None else order_number(cursor, self._shard)
+        before = NEWEST if cursor is None else order_number(cursor, self.shard)
         if not before:
             raise _bad_cursor()
-        symbol, limit = req.get_param("symbol", default=""), _limit(req)
-        with _view(self._past) as view:
-            if symbol and not view.has_symbol(symbol):
-                raise Problem(UNKNOWN_SYMBOL)
-            page = view.orders(
-                req.account, symbol=symbol, status=_STATUSES.get(word, 0), before=before, limit=limit
-            )
-            _answer(resp, view.seq)
-        following = f"{self._shard}-{page.before}" if page.before else None
-        resp.data = encode(OrderPage([_order_text(item, self._shard) for item in page.items], following))
+        limit, symbol = _count(req, "limit"), _symbol_filter(req, view)
+        page = view.orders(
+            req.account, symbol=symbol, status=_STATUSES.get(word, 0), before=before, limit=limit
+        )
+        following = f"{self.shard}-{page.before}" if page.before else None
+        return OrderPage([_order_text(item, self.shard) for item in page.items], following)
 
 
-class FillsResource:
+class FillsResource(Question):
     """GET /fills?symbol&cursor&limit"""
 
-    needs = OWN
-    answers_while_draining = True
+    parameters = ("symbol", "cursor", "limit")
 
-    def __init__(self, shard: str, past: Past) -> None:
-        self._shard = shard
-        self._past = past
-
-    def on_get(self, req: Any, resp: Response) -> None:
-        _known_parameters(req, ("symbol", "cursor", "limit"))
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
         before = (NEWEST, 0)
         cursor = req.get_param("cursor")
         if cursor is not None:
             found = _FILL_CURSOR.fullmatch(cursor)
             if found is None or max(before := (int(found[1]), int(found[2]))) > NEWEST:
                 raise _bad_cursor()
-        symbol, limit = req.get_param("symbol", default=""), _limit(req)
-        with _view(self._past) as view:
-            if symbol and not view.has_symbol(symbol):
-                raise Problem(UNKNOWN_SYMBOL)
-            page = view.fills(req.account, symbol=symbol, before=before, limit=limit)
-            _answer(resp, view.seq)
+        limit, symbol = _count(req, "limit"), _symbol_filter(req, view)
+        page = view.fills(req.account, symbol=symbol, before=before, limit=limit)
         following = f"{page.before[0]}-{page.before[1]}" if page.before else None
-        resp.data = encode(FillPage([_fill_text(item, self._shard) for item in page.items], following))
+        return FillPage([_fill_text(item, self.shard) for item in page.items], following)
 
 
-class TradesResource:
+class TradesResource(Question):
     """GET /market/{symbol}/trades?cursor&limit; needs no token"""
 
     needs = PUBLIC
-    answers_while_draining = True
+    parameters = ("cursor", "limit")
 
-    def __init__(self, past: Past) -> None:
-        self._past = past
-
-    def on_get(self, req: Any, resp: Response, symbol: str) -> None:
-        _known_parameters(req, ("cursor", "limit"))
-        before = NEWEST
-        cursor = req.get_param("cursor")
-        if cursor is not None and (_NUMBER.fullmatch(cursor) is None or (before := int(cursor)) > NEWEST):
-            raise _bad_cursor()
-        limit = _limit(req)
-        with _view(self._past) as view:
-            if not view.has_symbol(symbol):
-                raise Problem(UNKNOWN_SYMBOL)
-            page = view.trades(symbol, before=before, limit=limit)
-            _answer(resp, view.seq)
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        before = _number(req, "cursor", NEWEST, _bad_cursor())
+        limit = _count(req, "limit")
+        symbol = _known_symbol(view, named)
+        page = view.trades(symbol, before=before, limit=limit)
         following = str(page.before) if page.before else None
-        resp.data = encode(Trades([_trade_text(item) for item in page.items], following))
+        return Trades([_trade_text(item) for item in page.items], following)
+
+
+class CandlesResource(Question):
+    """GET /market/{symbol}/candles?interval&start&end&cursor&limit; needs no token"""
+
+    needs = PUBLIC
+    parameters = ("interval", "start", "end", "cursor", "limit")
+
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        interval = req.get_param("interval", default=INTERVAL_DEFAULT)
+        if interval not in INTERVALS:
+            raise Problem(
+                INVALID_REQUEST, f"interval is one of {', '.join(INTERVALS)}", {"field": "interval"}
+            )
+        start = _number(req, "start", 0, _bad_time("start"))
+        end = _number(req, "end", NEWEST, _bad_time("end"))
+        before = _number(req, "cursor", NEWEST, _bad_cursor())
+        limit = _count(req, "limit")
+        symbol = _known_symbol(view, named)
+        page = view.candles(
+            symbol, INTERVALS[interval], start_ns=start, before_ns=min(end, before), limit=limit
+        )
+        following = str(page.before) if page.before else None
+        return Candles(symbol, interval, [candle_item_of(candle) for candle in page.items], following)
+
+
+class BookResource(Question):
+    """GET /market/{symbol}/book?depth&level; needs no token"""
+
+    needs = PUBLIC
+    parameters = ("depth", "level")
+
+    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+        depth = _count(req, "depth")
+        level = req.get_param("level", default="2")
+        if level not in ("2", "3"):
+            raise Problem(INVALID_REQUEST, "level is 2 or 3", {"field": "level"})
+        symbol = _known_symbol(view, named)
+        past = view.book(symbol, max(depth, CHECKSUM_LEVELS))
+        bids, asks = _levels_text(past, past.bids), _levels_text(past, past.asks)
+        checksum, ts = checksum_of(bids, asks), str(past.time_ns)
+        if level == "2":
+            return Book(symbol, view.seq, past.epoch, ts, checksum, bids[:depth], asks[:depth])
+        past = view.book(symbol, depth, orders=True)
+        bid_orders, ask_orders = (_orders_text(past, half, self.shard) for half in (past.bids, past.asks))
+        return OrderBook(symbol, view.seq, past.epoch, ts, checksum, bid_orders, ask_orders)
 
 
 # --- text -------------------------------------------------------------------------------------------
 
 
-def _order_text(past: PastOrder, shard: str) -> OrderReply:
+def _order_text(past: PastOrder | None, shard: str) -> OrderReply:
+    """Raises Problem 1007: another account's is as absent as one that never was."""
+    if past is None:
+        raise Problem(m.NO_SUCH_ORDER)
     reply = reply_of_order(past.order, shard)
     if past.refusal:
         reply.reason = ERRORS[past.refusal].name
@@ -284,6 +330,16 @@ def _trade_text(past: PastTrade) -> Trade:
     )
 
 
+def _levels_text(past: PastBook, half: list[tuple[int, ...]]) -> list[Level]:
+    grid = grid_of(past.instrument)
+    return [(grid.price_text(price), grid.qty_text(qty)) for price, qty in half]
+
+
+def _orders_text(past: PastBook, half: list[tuple[int, ...]], shard: str) -> list[OrderLevel]:
+    grid = grid_of(past.instrument)
+    return [(grid.price_text(price), grid.qty_text(qty), f"{shard}-{number}") for price, qty, number in half]
+
+
 # --- parameters -------------------------------------------------------------------------------------
 
 
@@ -297,19 +353,41 @@ def _known_parameters(req: falcon.Request, names: Collection[str]) -> None:
             raise Problem(INVALID_REQUEST, f"{name} is given twice", {"field": name})
 
 
-def _limit(req: falcon.Request) -> int:
-    text = req.get_param("limit")
+def _number(req: falcon.Request, name: str, default: int, bad: Problem) -> int:
+    """A whole number up to 2^63 − 1."""
+    text = req.get_param(name)
     if text is None:
-        return LIMIT_DEFAULT
-    if _NUMBER.fullmatch(text) is None or int(text) > LIMIT_MAX:
-        raise Problem(INVALID_REQUEST, f"limit is 1 to {LIMIT_MAX}", {"field": "limit"})
-    return int(text)
+        return default
+    if _NUMBER.fullmatch(text) is None or (number := int(text)) > NEWEST:
+        raise bad
+    return number
+
+
+def _count(req: falcon.Request, name: str) -> int:
+    """How many rows or levels are wanted."""
+    bad = Problem(INVALID_REQUEST, f"{name} is 1 to {LIMIT_MAX}", {"field": name})
+    count = _number(req, name, LIMIT_DEFAULT, bad)
+    if not 1 <= count <= LIMIT_MAX:
+        raise bad
+    return count
+
+
+def _symbol_filter(req: falcon.Request, view: PastView) -> str:
+    """A symbol that is known, or "" for any."""
+    symbol = req.get_param("symbol", default="")
+    return _known_symbol(view, symbol) if symbol else ""
+
+
+def _known_symbol(view: PastView, symbol: str) -> str:
+    """Raises Problem 1003."""
+    if not view.has_symbol(symbol):
+        raise Problem(UNKNOWN_SYMBOL)
+    return symbol
 
 
 def _bad_cursor() -> Problem:
     return Problem(INVALID_REQUEST, "cursor is a next_cursor of an earlier answer", {"field": "cursor"})
 
 
-def _answer(resp: Response, read_seq: int) -> None:
-    resp.content_type = falcon.MEDIA_JSON
-    resp.set_header("X-Read-Seq", str(read_seq))
+def _bad_time(name: str) -> Problem:
+    return Problem(INVALID_REQUEST, f"{name} is a time in unix nanoseconds", {"field": name})
