@@ -1,7 +1,7 @@
 """Hands commands to the engine: what comes while a batch is under way is the next batch.
 
 One batch at a time, in the order in which the commands came. So load makes batches, not queues, and two
-commands of one client can't overtake each other. Nothing is sent twice: what is lost under way is unknown, and
+commands of one client can't overtake each other. Nothing is sent twice: what is lost is unknown, and
 only its sender can know whether a repeat is safe.
 """
 
