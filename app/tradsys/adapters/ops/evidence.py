@@ -49,13 +49,15 @@ class Evidence:
         self._started, self._start_s = m.started.word(process), int(time())
 
     def look(self) -> None:
-        """Read everything anew; what can't be read stays as it was."""
+        """Read everything anew; what can't be read stays as it was, and so does the threshold of a process that
+        collects by itself."""
         words = self._words
         self.look_at_usage()
         words[self._started], words[self._exclusive] = self._start_s, self._cpu_exclusive
         words[self._allowed] = len(os.sched_getaffinity(0))
         words[self._online] = os.cpu_count() or 0
-        words[self._threshold] = gc.get_threshold()[0] if gc.isenabled() else 0
+        if gc.isenabled():
+            words[self._threshold] = gc.get_threshold()[0]
         self._look_at_quota()
 
     def look_at_usage(self) -> None:
