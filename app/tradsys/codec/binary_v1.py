@@ -158,3 +158,23 @@ def _replace_command(
         _units(price, instrument.tick_size, "price"),
         max(version, -1),
     )
+
+
+# --- what the venue's own processes hand over -------------------------------------------------------
+
+
+def handed_place(scope: int, order: m.PlaceOrder, instrument: m.Instrument) -> bytes:
+    """An order on its instrument's grid as a record with its sender, as it is handed to the engine."""
+    tick, lot = instrument.tick_size, instrument.lot_size
+    return SENDER.pack(order.account.encode(), scope) + COMMAND.pack(
+        PLACE, order.side, order.type, order.time_in_force, POST_ONLY if order.post_only else 0, order.stp, 0,
+        order.symbol.encode(), 0, order.qty * lot, order.price * tick, order.stop_price * tick,
+        order.display_qty * lot, order.expire_at, order.valid_until, order.client_order_id.encode(), -1,
+    )  # fmt: skip
+
+
+def handed_cancel(scope: int, account: str, order_id: int) -> bytes:
+    """A cancel as a record with its sender."""
+    return SENDER.pack(account.encode(), scope) + COMMAND.pack(
+        CANCEL, 0, 0, 0, 0, 0, 0, b"", order_id, 0, 0, 0, 0, 0, 0, b"", -1
+    )
