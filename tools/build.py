@@ -11,7 +11,8 @@ built: go.mod and go.sum of its module and its entry in tools.toml. So a tool is
 these changes, several clones share one cache, and an old branch finds its old tools. `build/tools` holds a
 link to each current one: `build/tools/k6 version`.
 
-Two runs at once: the second waits for the first. A run that is killed leaves nothing that looks finished.
+Two runs at once: who finds that the other builds a tool just now waits for it. A run that is killed leaves
+nothing that looks finished.
 Needs Go and nothing else, not even the virtualenv.
 """
 
@@ -63,6 +64,8 @@ class Tool:
     """The module of which `path` is copied."""
     path: str = ""
     tags: str = ""
+    static: bool = False
+    """Without C, so that it runs in an image of nothing but itself."""
 
     @property
     def key(self) -> str:
@@ -71,6 +74,8 @@ class Tool:
             (self.module / "go.sum").read_bytes(),
             repr((self.package, self.copied, self.path, self.tags)).encode(),
         ]
+        if self.static:
+            parts.append(b"static")
         if self.name == SCHEMAS:
             parts.append((TOOLS / "schemas.py").read_bytes())
         return sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -97,6 +102,7 @@ def read_tools() -> list[Tool]:
             copied=entry.get("from", ""),
             path=entry.get("path", ""),
             tags=entry.get("tags", ""),
+            static=entry.get("static", False),
         )
         for group, entries in described.items()
         for name, entry in entries.items()
@@ -152,15 +158,17 @@ class Display:
 
 
 @contextmanager
-def only_one(display: Display) -> Iterator[None]:
-    """Hold the cache's lock; says so when somebody else has it."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "lock", "a+") as lock:
+def only_one(tool: Tool, display: Display) -> Iterator[None]:
+    """Hold the tool's lock; says so when somebody else has it."""
+    tool.place.parent.mkdir(parents=True, exist_ok=True)
+    with open(tool.place.parent / "lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            display.waiting(f"waiting for process {lock.read().strip() or '?'}, which builds tools now …")
+            display.waiting(
+                f"{tool.name}: waiting for process {lock.read().strip() or '?'}, which builds it …"
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -170,7 +178,7 @@ def only_one(display: Display) -> Iterator[None]:
 
 def go(tool: Tool, arguments: list[str], log: Path, display: Display) -> str:
     """Run Go in the tool's module and return what it printed; raises BuildError with its last words."""
-    environment = {**os.environ, "GOWORK": "off"}
+    environment = {**os.environ, "GOWORK": "off"} | ({"CGO_ENABLED": "0"} if tool.static else {})
     command = ["go", *arguments]
     try:
         process = subprocess.Popen(
@@ -240,7 +248,6 @@ def pinned_version(module: Path, path: str) -> str:
 def build(tool: Tool, display: Display) -> None:
     """Make one tool; it appears in its place only when it is whole."""
     display.begin(tool.name)
-    tool.place.parent.mkdir(parents=True, exist_ok=True)
     log = tool.place.parent / "build.log"
     log.unlink(missing_ok=True)
     unfinished = tool.place.with_name(f"{tool.name}.unfinished")
@@ -280,12 +287,12 @@ def make(tools: list[Tool], display: Display) -> None:
     if missing:
         names = ", ".join(tool.name for tool in missing)
         print(f"Building {names} (minutes when the machine has never done it) …", file=sys.stderr, flush=True)
-        with only_one(display):
-            for tool in tools:
+    for tool in tools:
+        if not tool.place.exists():
+            with only_one(tool, display):
+                # Whoever had the lock may have built it.
                 if not tool.place.exists():
                     build(tool, display)
-                link(tool)
-    for tool in tools:
         link(tool)
 
 
