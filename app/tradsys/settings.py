@@ -207,6 +207,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Public REST of the read model, served by query."""
     ws_port: Port = 8001
     """WebSocket streams at /ws, served by feed."""
+    grpc_port: Port = 50051
+    """gRPC, served by gateway."""
     feed_ops_port: Port = 9101
     """/healthz, /readyz and /metrics of feed."""
     gateway_ops_port: Port = 9103
@@ -220,8 +222,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often history syncs the journal: with `process`, about what a power cut may take back."""
     segment_bytes: Annotated[Bytes, Meta(ge=1 << 20, le=4 << 30)] = 64 << 20
     """Size of a journal segment; the next one is prepared ahead."""
-    snapshot_every: Annotated[int, Meta(ge=1, extra={"unit": "commands"})] = 200_000
-    """How often history makes a snapshot; bounds what a start has to replay."""
+    snapshot_every: Annotated[int, Meta(ge=1, extra={"unit": "commands"})] = 50_000
+    """How often history makes a snapshot; a start replays what came after it, about a second for 50,000."""
 
     profile: Literal["hft", "baseline"] = "hft"
     """`hft` is fastpysgi with msgspec; `baseline` is gunicorn with meinheld and ujson, to measure against."""
@@ -252,8 +254,14 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How long headers and body of a request may take to arrive."""
     rate_limit_per_s: Annotated[PerSecond, Meta(ge=0)] = 0
     """Requests of one account; 0: no limit."""
+    public_url: str = ""
+    """REST of the engine as clients reach it, where that is not host and port: https://venue.example."""
+    public_query_url: str = ""
+    """REST of query and the console as clients reach them; the engine's redirects lead there."""
+    public_ws_url: str = ""
+    """Streams as clients reach them, without /ws: wss://venue.example."""
     cors_origins: tuple[str, ...] = ()
-    """Origins whose pages may call from a browser."""
+    """Origins whose pages may call from a browser, beside the console's own (by public_query_url or host)."""
 
     token_issuer: Text = "tradsys"
     """`iss` of a valid token."""
@@ -472,6 +480,10 @@ def _check_together(settings: Settings) -> None:
             if port in taken:
                 raise SettingsError(name, f"{port} is taken by {taken[port]} already")
             taken[port] = name
+    for name, scheme in (("public_url", "http"), ("public_query_url", "http"), ("public_ws_url", "ws")):
+        url = getattr(settings, name)
+        if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+", url):
+            raise SettingsError(name, f"{url!r} is not a URL without a path, like {scheme}s://venue.example")
     if settings.batch_body_bytes_max < settings.body_bytes_max:
         raise SettingsError("batch_body_bytes_max", "is below body_bytes_max")
 

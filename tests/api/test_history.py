@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.venue_process import API, Reply, RunningVenue, Trader, running_venue
+from tradsys.adapters.query.app import query_routes
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,8 @@ def followed(trader: Trader, path: str, upto: int) -> Reply:
     deadline = time.monotonic() + 30
     while True:
         reply = trader.venue.send("GET", target, headers=headers, port=to.port or 0)
+        assert to.port == trader.venue.ports["query_port"]
+        trader.venue.described("query_port").hold("GET", target, reply)
         if reply.status == 200 and int(reply.headers["x-read-seq"]) >= upto:
             return reply
         assert time.monotonic() < deadline, reply
@@ -80,6 +84,53 @@ def test_fills_and_trades_are_found_with_their_cursors(venue: RunningVenue) -> N
     ]
     assert [fill["trade_id"] for fill in fills] == [trade["trade_id"] for trade in recent]
     assert trades == recent
+
+
+def test_candles_and_deep_books_are_where_the_engine_sends_for_them(venue: RunningVenue) -> None:
+    market, alice, bob = venue.market(), venue.account("limits"), venue.account("limits")
+    for price in range(1, 151):
+        alice.placed(market, "sell", "1", str(1_000 + price))
+    for price in ("1002", "1001"):
+        bob.placed(market, "buy", "0.5", price)
+    seq = forget(venue)
+
+    deep = followed(bob, f"/market/{market}/book?depth=1000", seq).json
+    by_order = followed(bob, f"/market/{market}/book?depth=101&level=3", seq).json
+    shown = venue.ok(bob.get(f"/market/{market}/book?depth=100"))
+    candles = followed(bob, f"/market/{market}/candles?interval=1d", seq).json
+
+    assert (deep["asks"][:100], deep["checksum"]) == (shown["asks"], shown["checksum"])
+    assert len(deep["asks"]) == 149 and deep["asks"][-1] == ["1150", "1"] and deep["bids"] == []
+    assert [level[:2] for level in by_order["asks"]] == deep["asks"][:101]
+    assert [
+        (c["open"], c["high"], c["low"], c["close"], c["volume"], c["trades"]) for c in candles["items"]
+    ] == [("1001", "1001", "1001", "1001", "1", 2)]
+
+
+def test_query_answers_what_its_document_describes_and_nothing_else(venue: RunningVenue) -> None:
+    market, alice = venue.market(), venue.account("limits")
+    placed = alice.placed(market, "sell", "1", "100", client_order_id="described")
+    alice.placed(market, "buy", "1", "100")
+    seq, port = forget(venue), venue.ports["query_port"]
+    followed(alice, "/fills", seq)
+    described = venue.described("query_port")
+    names = {"order_id": placed["order_id"], "client_order_id": "described", "symbol": market}
+
+    for path, item in described.document["paths"].items():
+        concrete = path.format_map(names)
+        for prefix, method in itertools.product(("", "/s/a"), ("GET", "POST", "PUT", "DELETE")):
+            headers = {"Authorization": f"Bearer {alice.token}"}
+            reply = venue.send(method, prefix + concrete, None, headers, port)
+            assert reply.status == (200 if method.lower() in item else 405), (
+                method,
+                prefix + concrete,
+                reply,
+            )
+            described.hold(method, prefix + concrete, reply)
+        open_to_all = venue.send("GET", concrete, port=port).status == 200
+        assert open_to_all == (not item["get"]["security"])
+    routed = {path for path, _ in query_routes("a", None)} | {f"{API}/openapi.json"}
+    assert described.document["paths"].keys() == routed
 
 
 def test_a_venue_whose_every_process_was_killed_comes_back(venue: RunningVenue) -> None:

@@ -80,6 +80,7 @@ class RunningVenue:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("TRADSYS_")}
         self.env |= {f"TRADSYS_{name.upper()}": str(value) for name, value in chosen.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._documents: dict[str, Described] = {}
         self._connections: dict[int, http.client.HTTPConnection] = {}
         self._numbers = itertools.count(1)
         self._admin = ""
@@ -215,9 +216,10 @@ class RunningVenue:
     def described(self, port: str = "port") -> Described:
         if port == "admin_port":
             return admin_document()
-        if not hasattr(self, "_described"):
-            self._described = Described(self.send("GET", f"{API}/openapi.json").json)
-        return self._described
+        if port not in self._documents:
+            document = self.send("GET", f"{API}/openapi.json", port=self.ports[port]).json
+            self._documents[port] = Described(document)
+        return self._documents[port]
 
     def token(
         self, account: str, scope: str = "trade read", ttl_s: int = 3600, *, age_s: int = 0, jti: str = ""

@@ -32,6 +32,7 @@ from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
 from tradsys.adapters.page.waking import Bells
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
+from tradsys.compose.addresses import HOST, addresses, browser_origins
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
     EXIT_LOCKED,
@@ -191,7 +192,7 @@ class Engine:
         settings = self.settings
         desk = Desk(
             self.venue,
-            query_url=f"http://{settings.host}:{settings.query_port}",
+            query_url=addresses(settings).query,
             other_symbols={},
             count_order=counter_of(self._words, metrics.ORDER_DURATION.series()),
             read_order=self._read_order,
@@ -211,10 +212,12 @@ class Engine:
                 **more,
             )
 
-        self._edges = [edge(origins=settings.cors_origins, rate_limiter=limiter), edge(), edge(), edge()]
+        self._edges = [edge(origins=browser_origins(settings), rate_limiter=limiter), edge(), edge(), edge()]
         public, admin, ops, internal = self._edges
         batch_max = settings.batch_body_bytes_max
-        endpoint = f"http://{settings.host}:{settings.port}/s/{settings.shard}/api/v1"
+        # A client that can ask for it has the host already.
+        engine_url = addresses(settings).engine.replace(HOST, settings.host)
+        endpoint = f"{engine_url}/s/{settings.shard}/api/v1"
         secret = internal_secret(settings)
         return ByPort(
             {

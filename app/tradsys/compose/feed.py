@@ -19,6 +19,7 @@ from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS
+from tradsys.compose.addresses import browser_origins
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, end, venue_keys, wait_for_page
 from tradsys.core.shard import Shard
@@ -62,7 +63,7 @@ def serve_feed(settings: Settings) -> int:
             revoke=revocations.revoke,
             clock=lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
             words=words,
-            origins=settings.cors_origins,
+            origins=browser_origins(settings),
             binary=settings.ws_binary_protocol,
             connections_max=settings.max_connections,
             read_buffer_bytes=settings.ws_buffer_size,

@@ -13,17 +13,17 @@ from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.reader import ReadModelReader
-from tradsys.adapters.http.app import (
-    create_app,
-)
+from tradsys.adapters.http.app import ByPort, create_app
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.query.app import RevocationsFollowed, query_routes
 from tradsys.adapters.query.counted import Counted
 from tradsys.adapters.query.server import PLACES, WORKERS, QueryServer
+from tradsys.compose.addresses import browser_origins
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, close_header, pragmas, venue_keys, wait_for_page
+from tradsys.compose.query_api import OPERATIONS
 from tradsys.counting import SharedRows
 from tradsys.exposition import Samples, one
 from tradsys.settings import Settings
@@ -55,16 +55,16 @@ def serve_query(settings: Settings) -> int:
             # The engine's time as of a moment ago: a token that had expired there is not revived here.
             lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
             lambda: (page.published_seq, page.durable_seq, page.epoch),
-            origins=settings.cors_origins,
+            origins=browser_origins(settings),
             id_prefix=f"q{os.getpid():x}-",
             close_after=close_header,
         )
-        app = create_app(edge, query_routes(settings.shard, past))
+        app = create_app(edge, query_routes(settings.shard, past), describe=True, operations=OPERATIONS)
         words = rows.row(place)
         evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
         evidence.watch_gc()
         app.add_middleware(Counted(words, evidence.look_at_usage))
-        return app
+        return ByPort({settings.query_port: app}, settings.shard)
 
     def lag() -> int:
         return max(0, page.durable_seq - page.metrics[metrics.READMODEL_SEQ.word()])

@@ -10,7 +10,7 @@ import falcon
 
 from tradsys.adapters.http import accounts, admin, market, ops, orders
 from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse
-from tradsys.adapters.http.openapi import OpenApiResource
+from tradsys.adapters.http.openapi import OpenApiResource, Operations
 
 PREFIX = "/api/v1"
 
@@ -94,8 +94,11 @@ def internal_routes(desk: orders.Desk, *, secret: bytes, batch_body_max: int) ->
     return [("/internal/commands", ops.CommandsResource(desk, secret, batch_body_max * 4 // 3))]
 
 
-def create_app(edge: Edge, routes: Iterable[Route], describe: bool = False) -> falcon.App[Any, Any]:
-    """A Falcon app with these routes; `describe` adds its OpenAPI document."""
+def create_app(
+    edge: Edge, routes: Iterable[Route], describe: bool = False, operations: Operations | None = None
+) -> falcon.App[Any, Any]:
+    """A Falcon app with these routes; `describe` adds its OpenAPI document, for which `operations` says what
+    the engine's own table does not."""
     app = falcon.App(middleware=[edge], request_type=EdgeRequest, response_type=EdgeResponse)
     # Text of a path or a query is for us to judge; Falcon's own conversions are off.
     app.req_options.strip_url_path_trailing_slash = False
@@ -105,14 +108,14 @@ def create_app(edge: Edge, routes: Iterable[Route], describe: bool = False) -> f
     for path, resource in routes:
         app.add_route(path, resource)
     if describe:
-        app.add_route(f"{PREFIX}/openapi.json", OpenApiResource(routes))
+        app.add_route(f"{PREFIX}/openapi.json", OpenApiResource(routes, operations))
     return app
 
 
 class ByPort:
     """Hands each request to the app of the listener it came in on.
 
-    The public app also answers under `/s/{shard}`, which is how an ingress routes to one of several.
+    Every path is also answered below `/s/{shard}`, which is how an ingress routes to one of several.
     """
 
     def __init__(self, apps: Mapping[int, WSGIApplication], shard: str):

@@ -36,7 +36,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 PUBLIC = 0
 """A route that needs no token."""
 EXPOSED_HEADERS = (
-    "X-Request-Id, X-Engine-Us, X-Seq, X-Durable-Seq, X-Epoch, Retry-After, Idempotent-Replay, "
+    "X-Request-Id, X-Engine-Us, X-Seq, X-Durable-Seq, X-Epoch, X-Read-Seq, Retry-After, Idempotent-Replay, "
     "X-RateLimit-Limit, X-RateLimit-Remaining"
 )
 

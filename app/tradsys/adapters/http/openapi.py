@@ -9,7 +9,7 @@ with, because the edge does, are added here and not repeated there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, ClassVar, get_args
 
@@ -54,15 +54,17 @@ class Operation(Struct, frozen=True):
     """Takes and gives binary records too."""
     repeats: bool = False
     """A repeat of the same order is answered with the first answer, and marked."""
+    reads: bool = False
+    """Answered from the read model, which may be behind, or not there yet."""
 
 
-def _number(name: str, most: int, default: int, description: str = "", least: int = 1) -> Parameter:
+def number(name: str, most: int, default: int, description: str = "", least: int = 1) -> Parameter:
     schema = {"type": "integer", "minimum": least, "maximum": most, "default": default}
     return Parameter(name, schema, description)
 
 
-_SYMBOL = Parameter("symbol", {"type": "string", "maxLength": 32}, "only this symbol")
-_CURSOR = Parameter("cursor", {"type": "string"}, "next_cursor of the page before")
+SYMBOL = Parameter("symbol", {"type": "string", "maxLength": 32}, "only this symbol")
+CURSOR = Parameter("cursor", {"type": "string"}, "next_cursor of the page before")
 _SYMBOL_ERRORS = (errors.UNKNOWN_SYMBOL, errors.OTHER_SHARD)
 _NO_ACCOUNT = (errors.INVALID_REQUEST, 404)
 
@@ -79,6 +81,8 @@ _REFUSED = (
 _JOURNALLED = (*_REFUSED, m.TOO_MANY_ORDERS)
 _NEW_ORDER_ERRORS = (*_SYMBOL_ERRORS, errors.OFF_GRID, errors.STALE, *_JOURNALLED)
 
+Operations = Mapping[tuple[type, str], Operation]
+
 OPERATIONS: dict[tuple[type, str], Operation] = {
     (orders.OrdersResource, "POST"): Operation(
         "Place an order",
@@ -92,10 +96,10 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
         orders.OrderPage,
         errors=_SYMBOL_ERRORS,
         query=(
-            _SYMBOL,
+            SYMBOL,
             Parameter("status", {"type": "string", "default": "open"}),
-            _number("limit", orders.PAGE_MAX, 100),
-            _CURSOR,
+            number("limit", orders.PAGE_MAX, 100),
+            CURSOR,
         ),
         elsewhere=True,
     ),
@@ -103,7 +107,7 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
         "Cancel the account's open orders, in steps",
         orders.Canceled,
         errors=_SYMBOL_ERRORS,
-        query=(_SYMBOL, Parameter("side", {"enum": ["buy", "sell"]}, "only this side")),
+        query=(SYMBOL, Parameter("side", {"enum": ["buy", "sell"]}, "only this side")),
     ),
     (orders.BatchResource, "POST"): Operation(
         "Place up to 1,000 orders in one journal write; not atomic, a result for each in order",
@@ -147,8 +151,8 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
         market_v1.Book | market_v1.OrderBook,
         errors=_SYMBOL_ERRORS,
         query=(
-            _number("depth", market.QUERY_DEPTH_MAX, 50, "price levels; above 100 answered elsewhere"),
-            _number("level", 3, 2, least=2),
+            number("depth", market.QUERY_DEPTH_MAX, 50, "price levels; above 100 answered elsewhere"),
+            number("level", 3, 2, least=2),
         ),
         elsewhere=True,
     ),
@@ -159,7 +163,7 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
         "The last trades, newest first; older ones are answered elsewhere",
         market_v1.Trades,
         errors=_SYMBOL_ERRORS,
-        query=(_number("limit", 1_000, 50), _CURSOR),
+        query=(number("limit", 1_000, 50), CURSOR),
         elsewhere=True,
     ),
     (market.CandlesResource, "GET"): Operation(
@@ -249,6 +253,7 @@ _SENT_AT_TIMES = {
     "X-RateLimit-Limit": "requests per second and account, where there is a limit",
     "X-RateLimit-Remaining": "requests left",
     "Location": "where the answer is; send the token there too",
+    "X-Read-Seq": "the read model's last command; how far it is behind X-Durable-Seq is its lag",
 }
 
 _ABOUT = """\
@@ -264,9 +269,9 @@ class OpenApiResource:
     needs: ClassVar = {"GET": PUBLIC}
     answers_while_draining = True
 
-    def __init__(self, routes: Iterable[tuple[str, Any]]):
+    def __init__(self, routes: Iterable[tuple[str, Any]], operations: Operations | None = None):
         """The document never changes while the process lives, so it is built and encoded once."""
-        self._document = json_v1.encode(document([*routes, (PATH, self)]))
+        self._document = json_v1.encode(document([*routes, (PATH, self)], operations))
 
     def on_get(self, req: EdgeRequest, resp: Response) -> None:
         resp.data = self._document
@@ -275,14 +280,18 @@ class OpenApiResource:
 OPERATIONS[OpenApiResource, "GET"] = Operation("This document", dict[str, Any])
 
 
-def document(routes: Iterable[tuple[str, Any]]) -> Json:
-    """The OpenAPI document of some routes. Raises KeyError for one that OPERATIONS does not know."""
+def document(routes: Iterable[tuple[str, Any]], operations: Operations | None = None) -> Json:
+    """The OpenAPI document of some routes; `operations` describes those that OPERATIONS does not.
+
+    Raises KeyError for a route that neither knows.
+    """
+    known = {**OPERATIONS, **(operations or {})}
     paths: dict[str, Json] = {}
     kinds: dict[Any, None] = {errors.ErrorBody: None, json_v1.NewOrder: None}
     for path, resource in routes:
         item = paths[path] = {}
         for method in methods_of(resource):
-            operation = OPERATIONS[type(resource), method]
+            operation = known[type(resource), method]
             kinds |= dict.fromkeys(kind for kind in (operation.reply, operation.body) if kind is not None)
             item[method.lower()] = _operation(path, method, resource, operation)
     return {
@@ -353,6 +362,8 @@ def _responses(needed: int, answers_while_draining: bool, operation: Operation) 
         headers = ["X-RateLimit-Limit", "X-RateLimit-Remaining"] if needed else []
         if operation.repeats:
             headers.append("Idempotent-Replay")
+        if operation.reads:
+            headers.append("X-Read-Seq")
         responses["200"] = {"description": "done", "headers": _headers(*headers), "content": content}
     if operation.elsewhere:
         responses["307"] = {
@@ -390,7 +401,7 @@ def _errors(needed: int, answers_while_draining: bool, operation: Operation) -> 
         codes.add((errors.INVALID_REQUEST, 413))
     if needed:
         codes |= {errors.UNAUTHORIZED, errors.INVALID_TOKEN, errors.FORBIDDEN, errors.RATE_LIMITED}
-    if needed or not answers_while_draining:
+    if needed or operation.reads or not answers_while_draining:
         codes.add(errors.NOT_LEADER)
     return {code if isinstance(code, tuple) else (code, errors.ERRORS[code].status) for code in codes}
 

@@ -85,7 +85,8 @@ class Desk:
         read_order: Callable[[bytes], NewOrder] = decode_new_order,
         write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
-        """`count_order` hears how long an order took, in ns."""
+        """`count_order` hears how long an order took, in ns; `query_url` may have "{host}" for the host
+        that the request names."""
         self.venue = venue
         self.shard_name = venue.shard.name
         self.query_url = query_url
@@ -123,7 +124,7 @@ class Desk:
     def elsewhere(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         """The engine does not have it: `query` may."""
         resp.status = falcon.HTTP_307
-        resp.set_header("Location", f"{self.query_url}{req.relative_uri}")
+        resp.set_header("Location", self.query_url.replace("{host}", req.host) + req.relative_uri)
 
     def answer(self, req: EdgeRequest, resp: EdgeResponse, outcome: Outcome) -> None:
         """The reply to one command."""

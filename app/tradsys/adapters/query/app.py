@@ -65,7 +65,7 @@ INTERVAL_DEFAULT = "1m"
 REVOCATIONS_EVERY_NS = 250_000_000
 """How old a worker's knowledge of revoked tokens may be, beside the read model's own age."""
 
-_STATUSES = {"open": OPEN} | {word: status for status, word in m.STATUS_WORDS.items()}
+STATUSES = {"open": OPEN} | {word: status for status, word in m.STATUS_WORDS.items()}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _FILL_CURSOR = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,18})", re.ASCII)
 
@@ -196,15 +196,15 @@ class OrdersResource(Question):
 
     def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
         word = req.get_param("status", default="")
-        if word and word not in _STATUSES:
-            raise Problem(INVALID_REQUEST, f"status is one of {', '.join(_STATUSES)}", {"field": "status"})
+        if word and word not in STATUSES:
+            raise Problem(INVALID_REQUEST, f"status is one of {', '.join(STATUSES)}", {"field": "status"})
         cursor = req.get_param("cursor")
         before = NEWEST if cursor is None else order_number(cursor, self.shard)
         if not before:
             raise _bad_cursor()
         limit, symbol = _count(req, "limit"), _symbol_filter(req, view)
         page = view.orders(
-            req.account, symbol=symbol, status=_STATUSES.get(word, 0), before=before, limit=limit
+            req.account, symbol=symbol, status=STATUSES.get(word, 0), before=before, limit=limit
         )
         following = f"{self.shard}-{page.before}" if page.before else None
         return OrderPage([_order_text(item, self.shard) for item in page.items], following)
