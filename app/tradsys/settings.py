@@ -262,6 +262,18 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Streams as clients reach them, without /ws: wss://venue.example."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call from a browser, beside the console's own (by public_query_url or host)."""
+    internal_secret_file: str = ""
+    """Secret of the internal listener; without it one is made in the data directory."""
+    gateway_shards: tuple[str, ...] = ()
+    """NAME=HOST or NAME=HOST:PORT:INTERNAL_PORT of each shard; none: the venue of this data directory."""
+    grpc_certificate_file: str = ""
+    """Certificate chain of gateway (PEM); without it gRPC is not encrypted."""
+    grpc_key_file: str = ""
+    """Key of grpc_certificate_file (PEM)."""
+    grpc_client_ca_file: str = ""
+    """Who signs client certificates (PEM); with it every gRPC client must show one."""
+    grpc_client_names: tuple[str, ...] = ()
+    """Subject alternative names that client certificates may have; none: any."""
 
     token_issuer: Text = "tradsys"
     """`iss` of a valid token."""
@@ -427,7 +439,7 @@ def _value(name: str, given: Any, *, key: str, from_env: bool = False) -> Any:
     hint = _HINTS[name]
     if _unit(name) == "bytes" and isinstance(given, str):
         given = _bytes(given)
-    if name == "cors_origins" and from_env:
+    if name in _LISTS and from_env:
         given = [origin.strip() for origin in given.split(",")]
     try:
         value = msgspec.convert(given, hint, strict=not from_env)
@@ -484,6 +496,12 @@ def _check_together(settings: Settings) -> None:
         url = getattr(settings, name)
         if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+", url):
             raise SettingsError(name, f"{url!r} is not a URL without a path, like {scheme}s://venue.example")
+    if bool(settings.grpc_certificate_file) != bool(settings.grpc_key_file):
+        raise SettingsError("grpc_certificate_file", "and grpc_key_file need each other")
+    if settings.grpc_client_ca_file and not settings.grpc_certificate_file:
+        raise SettingsError("grpc_client_ca_file", "needs grpc_certificate_file")
+    if settings.grpc_client_names and not settings.grpc_client_ca_file:
+        raise SettingsError("grpc_client_names", "needs grpc_client_ca_file")
     if settings.batch_body_bytes_max < settings.body_bytes_max:
         raise SettingsError("batch_body_bytes_max", "is below body_bytes_max")
 
@@ -492,6 +510,11 @@ def _check_together(settings: Settings) -> None:
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 _HINTS = get_type_hints(Settings, include_extras=True)
+_LISTS = {
+    "cors_origins": "a list of origins",
+    "gateway_shards": "a list of shards",
+    "grpc_client_names": "a list of names",
+}
 
 
 def _env_name(name: str) -> str:
@@ -514,8 +537,8 @@ def _limits(name: str) -> str:
         return " or ".join(choices)
     if hint is bool:
         return "true or false"
-    if name == "cors_origins":
-        return "a list of origins"
+    if name in _LISTS:
+        return _LISTS[name]
     if name == "seed":
         return "a mapping of symbols, accounts and rules"
     pattern = next((meta.pattern for meta in _metas(name) if meta.pattern), None)

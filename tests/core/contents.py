@@ -17,11 +17,7 @@ from tradsys.core.shard import Shard
 def contents_of(shard: Shard) -> dict[str, Any]:
     in_memory = sorted((id, order) for bucket in shard.orders.chunks.values() for id, order in bucket.items())
     keys = shard.keys
-    records = sorted(
-        (key, keys.unpack(kept) if isinstance(kept, bytes) else kept)
-        for bucket in filter(None, keys.buckets)
-        for key, kept in bucket.items()
-    )
+    records = sorted(keys.kept())
     return {
         "rules": shard.rules,
         "instruments": list(shard.instruments),

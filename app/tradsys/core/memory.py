@@ -4,13 +4,13 @@ Both maps are split into buckets: a dict of 0.7 million keys stops the world for
 one of a thousand for a few microseconds.
 
 An idempotency record that came out of a snapshot, or went into one, stays the bytes that it is there, and
-is decoded when a retry asks for it. Hardly any ever is, and a million of them would take 8 s to decode.
+is decoded when a retry asks for it. Hardly any ever is, and a million of them would take seconds to decode.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -120,6 +120,19 @@ def pack(record: Record) -> bytes:
     return _encode((record.command, record.seq, record.time_ns, record.events, version))
 
 
+Row = tuple[int, str, bytes]
+"""(when it closed or 0, key, record)"""
+
+
+class Page(Struct):
+    """Neighbours in the order of closing, as a snapshot has them."""
+
+    rows: int
+    """So many of them are still kept."""
+    chunk: bytes
+    rows_in_chunk: int
+
+
 class KeyMemory:
     """Idempotency records by (account, client order id): while open, then for a window, within a cap."""
 
@@ -128,14 +141,20 @@ class KeyMemory:
         self.instruments = instruments
         """By version."""
         self.buckets: list[dict[str, Record | bytes]] = [{} for _ in range(BUCKETS)]
+        self.loaded: dict[str, bytes] = {}
+        """What a snapshot brought: one dict, filled at once, which never grows again."""
         self.closed: deque[tuple[int, str]] = deque()
         """(time of closing, key), oldest first."""
+        self.pages: deque[Page] = deque()
+        """The beginning of `closed` as a follower has written it; a writer has none."""
         self.count = 0
         self.evicted_early = 0
 
     def get(self, account: str, client_order_id: str) -> Record | None:
         key = f"{account}/{client_order_id}"
         found = self.buckets[hash(key) & (BUCKETS - 1)].get(key)
+        if found is None and self.loaded:
+            found = self.loaded.get(key)
         return self.unpack(found) if isinstance(found, bytes) else found
 
     def unpack(self, packed: bytes) -> Record:
@@ -145,6 +164,9 @@ class KeyMemory:
 
     def packed(self, key: str) -> bytes:
         """The record's bytes; from now on they are what is kept of it."""
+        loaded = self.loaded.get(key)
+        if loaded is not None:
+            return loaded
         bucket = self.buckets[hash(key) & (BUCKETS - 1)]
         found = bucket[key]
         if isinstance(found, Record):
@@ -156,12 +178,22 @@ class KeyMemory:
         self.buckets[hash(key) & (BUCKETS - 1)][key] = record
         self.count += 1
 
-    def add_packed(self, keys: Sequence[str], records: Sequence[bytes]) -> None:
-        """Keys of open orders, or of closed ones that are handed to `closed` in the same order."""
-        buckets, last = self.buckets, BUCKETS - 1
-        for key, record in zip(keys, records, strict=True):
-            buckets[hash(key) & last][key] = record
-        self.count += len(keys)
+    def load(self, rows: Sequence[Row]) -> None:
+        """Take over what a snapshot holds: first the keys of open orders, then others as they closed."""
+        loaded, closed = self.loaded, self.closed
+        for closed_ns, key, record in rows:
+            loaded[key] = record
+            if closed_ns:
+                closed.append((closed_ns, key))
+        self.count += len(rows)
+
+    def kept(self) -> Iterator[tuple[str, Record]]:
+        """All keys with their records, in no order that means anything."""
+        for key, packed in self.loaded.items():
+            yield key, self.unpack(packed)
+        for bucket in self.buckets:
+            for key, found in bucket.items():
+                yield key, self.unpack(found) if isinstance(found, bytes) else found
 
     def close(self, command: PlaceOrder, now: int) -> None:
         self.closed.append((now, f"{command.account}/{command.client_order_id}"))
@@ -177,5 +209,10 @@ class KeyMemory:
                     return
                 self.evicted_early += 1
             key = closed.popleft()[1]
-            del self.buckets[hash(key) & (BUCKETS - 1)][key]
+            if self.buckets[hash(key) & (BUCKETS - 1)].pop(key, None) is None:
+                del self.loaded[key]
             self.count -= 1
+            if self.pages:
+                self.pages[0].rows -= 1
+                if not self.pages[0].rows:
+                    self.pages.popleft()

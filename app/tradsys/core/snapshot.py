@@ -2,9 +2,11 @@
 
 A chunk is the MessagePack of a list that starts with its name. Orders come in the order of the book, so that
 restoring is appending; nothing depends on how a dict or a heap happened to grow, so equal states give equal
-chunks. Idempotency records are bytes within theirs: most are never decoded again.
+chunks, but for one thing: where the rows of idempotency keys are cut into chunks means nothing, and the state
+hash does not see it (`hashed`). So a follower keeps the chunks that it has written, and writes them again.
 
-History: format 1, the first. Format 2 has `keys` instead of `records`; format 1 is still read.
+History: format 1, the first. Format 2 has `keys`, whose records are bytes, instead of `records`; format 1 is
+still read.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import msgspec
 
 from tradsys.core.account import Account, Balance
 from tradsys.core.market import Market
-from tradsys.core.memory import Record
+from tradsys.core.memory import Page, Record, Row
 from tradsys.core.messages import (
     CASH,
     FILLED,
@@ -127,11 +129,9 @@ class Orders(msgspec.Struct, array_like=True, tag="orders"):
 
 
 class Keys(msgspec.Struct, array_like=True, tag="keys"):
-    """Keys, when they closed or 0, and their records' bytes; open ones by seq, then as they closed."""
+    """Open ones by seq, then as they closed. The list always begins with 32 bits of length."""
 
-    keys: list[str]
-    closed_ns: list[int]
-    records: list[bytes]
+    rows: list[Row]
 
 
 class Records(msgspec.Struct, array_like=True, tag="records"):
@@ -156,12 +156,23 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Chunk).decode
 
 
+_KEYS = b"\x92\xa4keys\xdd"
+_KEYS_PREFIX_BYTES = len(_KEYS) + 4
+
+
 def take(shard: Shard) -> Iterator[bytes]:
     """The state in chunks of at most 1,000 orders, accounts or records."""
-    return map(_encode, _chunks(shard))
+    yield from map(_encode, _until_keys(shard))
+    yield from _keys(shard)
+    yield from map(_encode, _after_keys(shard))
 
 
-def _chunks(shard: Shard) -> Iterator[Chunk]:
+def hashed(chunk: bytes) -> bytes | memoryview:
+    """The part of a chunk that the state hash covers."""
+    return memoryview(chunk)[_KEYS_PREFIX_BYTES:] if chunk.startswith(_KEYS) else chunk
+
+
+def _until_keys(shard: Shard) -> Iterator[Chunk]:
     yield Header(
         FORMAT,
         shard.name,
@@ -181,9 +192,9 @@ def _chunks(shard: Shard) -> Iterator[Chunk]:
         yield Accounts([_account_state(account) for account in accounts])
     for orders in _pieces(_all_orders(shard)):
         yield Orders(orders)
-    for keys in _pieces(_all_keys(shard)):
-        packed = shard.keys.packed
-        yield Keys([key for _, key in keys], [at for at, _ in keys], [packed(key) for _, key in keys])
+
+
+def _after_keys(shard: Shard) -> Iterator[Chunk]:
     yield WorkState([(w.id, w.account, w.symbol, w.side, w.reason) for w in shard.work])
     yield Admin(
         list(shard.txn_ids),
@@ -250,19 +261,42 @@ def _order_state(order: Order, where: int) -> OrderState:
     )
 
 
-def _all_keys(shard: Shard) -> Iterator[tuple[int, str]]:
+def _keys(shard: Shard) -> Iterator[bytes]:
+    keys = shard.keys
+    packed = keys.packed
+    for opened in _pieces(_open_keys(shard)):
+        yield _keys_chunk([(0, key, packed(key)) for key in opened])
+    closed = iter(keys.closed)
+    for page in keys.pages:
+        if page.rows == page.rows_in_chunk:
+            yield page.chunk
+            next(islice(closed, page.rows, page.rows), None)
+        else:
+            yield _keys_chunk([(at, key, packed(key)) for at, key in islice(closed, page.rows)])
+    while rows := [(at, key, packed(key)) for at, key in islice(closed, CHUNK_MAX)]:
+        chunk = _keys_chunk(rows)
+        if len(rows) == CHUNK_MAX:
+            keys.pages.append(Page(len(rows), chunk, len(rows)))
+        yield chunk
+
+
+def _open_keys(shard: Shard) -> Iterator[str]:
     # A record is open as long as its order is. Merged, not sorted: to sort a million records is one call
     # of 1.5 s in which no other thread of a follower runs, not even the one that syncs the journal.
     for order in merge(*(account.open.values() for account in shard.accounts.values()), key=_id_of):
         if order.command.client_order_id:
-            yield 0, f"{order.command.account}/{order.command.client_order_id}"
-    yield from shard.keys.closed
+            yield f"{order.command.account}/{order.command.client_order_id}"
+
+
+def _keys_chunk(rows: list[Row]) -> bytes:
+    # What msgspec writes before a list depends on its length; with one form the rows are found at once.
+    return b"".join((_KEYS, len(rows).to_bytes(4, "big"), *map(_encode, rows)))
 
 
 def state_hash(shard: Shard) -> str:
     digest = blake2b(digest_size=16)
     for chunk in take(shard):
-        digest.update(chunk)
+        digest.update(hashed(chunk))
     return digest.hexdigest()
 
 
@@ -300,10 +334,7 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
                 if order_state.where != CLOSED:
                     opened.append(order)
         elif isinstance(chunk, Keys):
-            shard.keys.add_packed(chunk.keys, chunk.records)
-            shard.keys.closed.extend(
-                pair for pair in zip(chunk.closed_ns, chunk.keys, strict=True) if pair[0]
-            )
+            shard.keys.load(chunk.rows)
         elif isinstance(chunk, Records):
             for command, seq, time_ns, events, version, closed_ns in chunk.records:
                 shard.keys.add(Record(command, seq, time_ns, events, shard.instruments[version]))
@@ -411,20 +442,21 @@ def check(shard: Shard) -> None:
 
 def _check_keys(shard: Shard) -> None:
     keys = shard.keys
-    assert keys.count == sum(len(bucket) for bucket in keys.buckets)
     open_orders = {
         f"{name}/{order.command.client_order_id}": order.id
         for name, account in shard.accounts.items()
         for order in account.open.values()
         if order.command.client_order_id
     }
-    assert keys.count == len(open_orders) + len(keys.closed)
     assert all(at for at, _ in keys.closed)
-    for bucket in keys.buckets:
-        for key, kept in bucket.items():
-            record = keys.unpack(kept) if isinstance(kept, bytes) else kept
-            assert key == f"{record.command.account}/{record.command.client_order_id}"
-            assert open_orders.get(key, record.seq) == record.seq, f"{key} is of another order"
+    assert keys.count == len(open_orders) + len(keys.closed)
+    assert sum(page.rows for page in keys.pages) <= len(keys.closed)
+    count = 0
+    for key, record in keys.kept():
+        assert key == f"{record.command.account}/{record.command.client_order_id}"
+        assert open_orders.get(key, record.seq) == record.seq, f"{key} is of another order"
+        count += 1
+    assert count == keys.count
 
 
 def _check_market(symbol: str, market: Market) -> None:

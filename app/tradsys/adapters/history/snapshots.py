@@ -35,6 +35,7 @@ from msgspec import Struct
 
 from tradsys import __version__
 from tradsys.core.shard import Shard
+from tradsys.core.snapshot import hashed
 
 FORMAT = 1
 KEPT = 2
@@ -228,7 +229,7 @@ def _write_file(path: Path, header: Header, chunks: Iterable[bytes]) -> str:
         count = unsynced = 0
         for chunk in chunks:
             # The same bytes in the same order as `Shard.state_hash` takes; verifying compares the two.
-            digest.update(chunk)
+            digest.update(hashed(chunk))
             link = _write_record(file, link, CHUNK, chunk)
             count += 1
             unsynced += len(chunk)
