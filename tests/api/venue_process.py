@@ -34,7 +34,7 @@ from tradsys.adapters.auth.mint import mint
 HOST = "127.0.0.1"
 API = "/api/v1"
 PORTS = (
-    *("port", "admin_port", "internal_port", "query_port"),
+    *("port", "admin_port", "internal_port", "query_port", "grpc_port"),
     *("ops_port", "feed_ops_port", "history_port", "gateway_ops_port", "query_ops_port"),
 )
 PROFILE = os.environ.get("PROFILE", "hft")
@@ -117,6 +117,7 @@ class RunningVenue:
         port, path = {
             "engine": ("ops_port", "/readyz"),
             "history": ("history_port", "/readyz"),
+            "gateway": ("gateway_ops_port", "/readyz"),
             # Any answer will do: query is ready when it listens.
             "query": ("query_port", f"{API}/orders"),
         }[name]

@@ -19,7 +19,7 @@ from tests.adapters.server_process import free_ports
 
 ROOT = Path(__file__).parents[2]
 PORTS = (
-    *("PORT", "ADMIN_PORT", "INTERNAL_PORT", "QUERY_PORT", "WS_PORT"),
+    *("PORT", "ADMIN_PORT", "INTERNAL_PORT", "QUERY_PORT", "WS_PORT", "GRPC_PORT"),
     *("OPS_PORT", "FEED_OPS_PORT", "HISTORY_PORT", "GATEWAY_OPS_PORT", "QUERY_OPS_PORT"),
 )
 

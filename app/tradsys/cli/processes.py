@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def run() -> None:
-    """Run a whole venue: engine, history, query and feed, restarted when one ends.
+    """Run a whole venue: engine, history, query, feed and gateway, restarted when one ends.
 
     One Ctrl-C ends it cleanly: nothing that was answered is lost. Prints the addresses, a token for the
     account demo and a first order to send. Settings: `tradsys config`.
@@ -67,6 +67,7 @@ class _Greeting:
             {
                 "REST": f"{url}/api/v1",
                 "streams": f"ws://{settings.host}:{settings.ws_port}/ws",
+                "gRPC": f"{settings.host}:{settings.grpc_port}",
                 "admin": f"{session.admin_url('')}/api/v1/admin",
                 "history": f"http://{settings.host}:{settings.query_port}/api/v1",
                 "health": f"http://{settings.host}:{settings.ops_port}/readyz",

@@ -20,6 +20,7 @@ class Process(StrEnum):
     HISTORY = "history"
     QUERY = "query"
     FEED = "feed"
+    GATEWAY = "gateway"
 
 
 PROCESSES = tuple(process.value for process in Process)
@@ -44,6 +45,10 @@ def serve(name: str) -> int:
         from tradsys.compose.query import serve_query
 
         return serve_query(settings)
+    if name == Process.GATEWAY:
+        from tradsys.compose.gateway import serve_gateway
+
+        return serve_gateway(settings)
     assert name == Process.FEED
     from tradsys.compose.feed import serve_feed
 

@@ -100,6 +100,8 @@ def pragmas(settings: Settings) -> Pragmas:
 
 def internal_secret(settings: Settings) -> bytes:
     """What gateway and feed prove themselves with on the internal listener; made once, mode 0600."""
+    if settings.internal_secret_file:
+        return _given_secret(settings.internal_secret_file)
     path = f"{settings.data_dir}/{SECRET_FILE}"
     with contextlib.suppress(FileExistsError):
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -107,6 +109,17 @@ def internal_secret(settings: Settings) -> bytes:
         os.close(handle)
     with open(path, "rb") as file:
         return file.read()
+
+
+def _given_secret(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            secret = file.read().strip()
+    except OSError as error:
+        raise SettingsError("internal_secret_file", f"{path} can't be read ({error.strerror})") from None
+    if not 32 <= len(secret) <= 1024 or not secret.isascii() or not secret.decode().isprintable():
+        raise SettingsError("internal_secret_file", f"{path} is not 32 to 1024 printable characters")
+    return secret
 
 
 def pinning() -> dict[str, Any]:

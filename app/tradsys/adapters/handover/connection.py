@@ -12,7 +12,6 @@ HEAD_BYTES_MAX = 16_384
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]{1,12})\r\n", re.I)
 _CLOSE = re.compile(rb"\r\nconnection: *close\r\n", re.I)
-_LOCATION = re.compile(rb"\r\nlocation: *([^\r]*)\r\n", re.I)
 
 
 class Unreachable(Exception):
@@ -26,7 +25,6 @@ class Lost(Exception):
 class Response(Struct, frozen=True):
     status: int
     body: bytes
-    location: str = ""
 
 
 class Connection:
@@ -108,12 +106,7 @@ class _Wire(asyncio.Protocol):
         whole = end + 4 + int(length[1])
         if len(received) < whole:
             return
-        location = _LOCATION.search(head)
-        response = Response(
-            int(head[9:12]),
-            bytes(received[end + 4 : whole]),
-            location[1].decode("latin-1") if location else "",
-        )
+        response = Response(int(head[9:12]), bytes(received[end + 4 : whole]))
         del received[:whole]
         if _CLOSE.search(head):
             self.close()

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter_ns
 from typing import Any
 
 import msgspec
@@ -27,8 +28,11 @@ WAITING_MAX = 50_000
 ANSWER_S = 10.0
 """A disk may stall; after that the outcome is unknown."""
 
-Result = tuple[int, int, int, int, int, int, int, int, int, int]
+Result = tuple[int, ...]
 """The fields of a result record; see codec/README.md."""
+
+Observe = Callable[[int, int, str], None]
+"""(commands of a batch, ns there and back, "answered", "refused" or "unknown")"""
 
 _log = logging.getLogger("tradsys.handover")
 
@@ -37,15 +41,15 @@ class Handover:
     """The way to one engine's internal listener. Made and used in one loop."""
 
     def __init__(
-        self, host: str, port: int, secret: bytes, *, count_batch: Callable[[int], None] = lambda count: None
+        self, host: str, port: int, secret: bytes, *, observe: Observe = lambda commands, ns, outcome: None
     ) -> None:
-        """`count_batch` hears how many commands each batch had."""
+        """`observe` hears of each batch."""
         self._connection = Connection(host, port, ANSWER_S)
         self._head = (
             f"POST {PATH} HTTP/1.1\r\n{self._connection.host_line}X-Internal-Secret: {secret.decode()}\r\n"
             f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: "
         )
-        self._count_batch = count_batch
+        self._observe = observe
         self._waiting: deque[tuple[bytes, int, asyncio.Future[list[Result]]]] = deque()
         self._waiting_commands = 0
         self._sending: asyncio.Task[None] | None = None
@@ -75,10 +79,18 @@ class Handover:
             self._sending = loop.create_task(self._send_all())
         return outcome
 
-    async def close(self) -> None:
-        """After the last outcome."""
-        if self._sending is not None:
-            await self._sending
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for the batch under way."""
+        return self._waiting_commands
+
+    @property
+    def is_open(self) -> bool:
+        """There is a connection to the engine."""
+        return self._connection.is_open
+
+    def abandon(self) -> None:
+        """Close the connection; what is under way is unknown."""
         self._connection.close()
 
     async def _send_all(self) -> None:
@@ -86,10 +98,13 @@ class Handover:
             while batch := self._gathered():
                 try:
                     results = await self._send(batch)
-                except Problem as problem:
+                except Exception as fault:
+                    if not isinstance(fault, Problem):
+                        _log.exception("a batch failed")
+                        fault = Problem(PROCESSING_FAILED)
                     for _, _, outcome in batch:
                         if not outcome.done():
-                            outcome.set_exception(problem)
+                            outcome.set_exception(fault)
                     continue
                 at = 0
                 for _, count, outcome in batch:
@@ -112,9 +127,21 @@ class Handover:
 
     async def _send(self, batch: list[tuple[bytes, int, asyncio.Future[list[Result]]]]) -> list[Result]:
         """Raises Problem: for all of the batch."""
-        body = b"".join([records for records, _, _ in batch])
         count = sum(count for _, count, _ in batch)
-        self._count_batch(count)
+        began = perf_counter_ns()
+        outcome = "unknown"
+        try:
+            results = await self._exchange(b"".join([records for records, _, _ in batch]), count)
+            outcome = "answered"
+        except Problem as problem:
+            if problem.code != PROCESSING_FAILED:
+                outcome = "refused"
+            raise
+        finally:
+            self._observe(count, perf_counter_ns() - began, outcome)
+        return results
+
+    async def _exchange(self, body: bytes, count: int) -> list[Result]:
         try:
             response = await self._connection.request(f"{self._head}{len(body)}\r\n", body)
         except Unreachable:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
 
 from tradsys.adapters.handover.connection import Connection, Lost, Response, Unreachable
 from tradsys.codec.errors import NOT_LEADER, Problem
@@ -13,22 +12,20 @@ AT_ONCE_MAX = 8
 
 
 class Reader:
-    """GET requests to one process of a venue, and to the ones that it points to."""
+    """GET requests to the engine of a venue, and to `query` for what the engine does not remember."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._home = (host, port)
+    def __init__(self, engine: tuple[str, int], query: tuple[str, int]) -> None:
+        """Host and port of each: what the engine's redirects name is for clients, who may be elsewhere."""
+        self._engine, self._query = engine, query
         self._idle: dict[tuple[str, int], list[Connection]] = {}
         self._turn = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def get(self, target: str, bearer: str = "") -> Response:
         """The answer of whoever has it. Raises Problem 1020: nobody answers; a read may be repeated."""
         async with self._turn:
-            response = await self._get(self._home, target, bearer)
+            response = await self._get(self._engine, target, bearer)
             if response.status == 307:
-                parts = urlsplit(response.location)
-                if parts.hostname and parts.scheme == "http":
-                    elsewhere = (parts.hostname, parts.port or 80)
-                    response = await self._get(elsewhere, f"{parts.path}?{parts.query}", bearer)
+                response = await self._get(self._query, target, bearer)
         return response
 
     async def _get(self, place: tuple[str, int], target: str, bearer: str) -> Response:
