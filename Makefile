@@ -25,7 +25,7 @@ STAGE = STAGES=build/stages/$@ .ci/stage
 
 .PHONY: help
 help: ## List these commands.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- run ----------------------------------------------------------------------
 
@@ -146,6 +146,45 @@ reliability-long: $(DEV_ENV) packages ## The same with the counts of a long even
 .PHONY: tools
 tools: ## Build k6, helm, prometheus, kubernetes … from their pinned sources, once (GROUP=measure, cluster, loop, or names).
 	@$(PYTHON) tools/build.py $(GROUP)
+
+# --- Kubernetes ---------------------------------------------------------------
+
+# PACKAGE:what it brings.
+cluster_packages := busybox-static:busybox conntrack:conntrack containerd:containerd debootstrap:debootstrap \
+    docker.io:dockerd iproute2:ip iptables:iptables runc:runc containernetworking-plugins:/usr/lib/cni/bridge
+in_sbin := PATH=$$PATH:/usr/sbin:/sbin
+missing_cluster_packages = $(foreach each,$(cluster_packages),$(if \
+    $(shell $(in_sbin) command -v $(lastword $(subst :, ,$(each)))),,$(firstword $(subst :, ,$(each)))))
+cluster := $(BIN)/python -m tests.kube.cluster
+
+.PHONY: cluster-packages
+cluster-packages: ## Install the system packages of the cluster (containerd, Docker, debootstrap, …); Debian, as root.
+	@missing="$(strip $(missing_cluster_packages))"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing $$missing …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else \
+	    echo "A cluster needs these system packages: $$missing (on Debian: sudo apt-get install $$missing)" >&2; exit 1; \
+	fi
+
+.PHONY: image
+image: $(DEV_ENV) cluster-packages ## Build the images of app and operator as archives in build/cluster, without a registry; as root.
+	@$(cluster) images
+
+.PHONY: cluster-up
+cluster-up: $(DEV_ENV) cluster-packages ## Start real Kubernetes on this machine, with the images; as root (see tests/kube/README.md).
+	@$(MAKE) tools GROUP="etcd cluster"
+	@$(cluster) up
+
+.PHONY: cluster-down
+cluster-down: $(DEV_ENV) ## Stop it, and leave nothing behind.
+	@$(cluster) down
+
+.PHONY: e2e
+e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator on a real node (≤ 15 minutes); as root.
+	@$(MAKE) tools GROUP="etcd helm k6 cluster"
+	@E2E=1 $(BIN)/pytest -q -p no:cacheprovider --durations 10 --timeout 600 tests/kube/e2e
 
 # --- measure ------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ def pages() -> dict[str, str]:
 
 
 def test_every_target_that_is_no_file_is_declared_so_and_has_help():
-    rules = re.findall("^([a-z][a-z-]*):", MAKEFILE, re.M)
-    with_help = re.findall("^([a-z][a-z-]*):.*## [A-Z].*[.).]$", MAKEFILE, re.M)
+    rules = re.findall("^([a-z][a-z0-9-]*):", MAKEFILE, re.M)
+    with_help = re.findall("^([a-z][a-z0-9-]*):.*## [A-Z].*[.).]$", MAKEFILE, re.M)
 
     assert sorted(rules) == sorted(TARGETS)
     assert sorted(with_help) == sorted(TARGETS)
@@ -38,7 +38,7 @@ def test_pages_and_ci_name_only_targets_that_exist():
     named = {
         (page, target)
         for page, text in pages().items()
-        for target in re.findall("(?:`|^ {4}|\\$ |stage [0-9]+ [a-z-]+ )make ([a-z][a-z-]*)", text, re.M)
+        for target in re.findall("(?:`|^ {4}|\\$ |stage [0-9]+ [a-z-]+ )make ([a-z][a-z0-9-]*)", text, re.M)
     }
 
     assert not {(page, target) for page, target in named if target not in TARGETS}
