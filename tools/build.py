@@ -74,6 +74,9 @@ class Tool:
             (self.module / "go.sum").read_bytes(),
             repr((self.package, self.copied, self.path, self.tags)).encode(),
         ]
+        if self.module != TOOLS:
+            # A package that stands in for one that can't be had.
+            parts += [source.read_bytes() for source in sorted(self.module.rglob("*.go"))]
         if self.static:
             parts.append(b"static")
         if self.name == SCHEMAS:
