@@ -205,8 +205,7 @@ def _tls(settings: Settings) -> Tls | None:
     if not settings.grpc_certificate_file:
         return None
 
-    def read(name: str) -> bytes:
-        path = getattr(settings, name)
+    def read(name: str, path: str) -> bytes:
         try:
             with open(path, "rb") as file:
                 return file.read()
@@ -214,9 +213,11 @@ def _tls(settings: Settings) -> Tls | None:
             raise SettingsError(name, f"{path} can't be read ({error.strerror})") from None
 
     return Tls(
-        certificate=read("grpc_certificate_file"),
-        key=read("grpc_key_file"),
-        clients=read("grpc_client_ca_file") if settings.grpc_client_ca_file else None,
+        certificate=read("grpc_certificate_file", settings.grpc_certificate_file),
+        key=read("grpc_key_file", settings.grpc_key_file),
+        clients=read("grpc_client_ca_file", settings.grpc_client_ca_file)
+        if settings.grpc_client_ca_file
+        else None,
     )
 
 
