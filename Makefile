@@ -193,6 +193,17 @@ bench: $(DEV_ENV) ## Measure the stages of an order, and a recovery (SMOKE=1: sm
 	@$(BIN)/tradsys bench $(if $(SMOKE),--count 1000 --rounds 1)
 	@$(BIN)/python tests/bench/recovery.py $(if $(SMOKE),20000)
 
+# --- dashboards ---------------------------------------------------------------
+
+.PHONY: dashboards
+dashboards: $(DEV_ENV) ## Write dashboards/*.json and the rules of the objectives from their sources.
+	@$(BIN)/python -m dashboards.source.write
+
+.PHONY: dashboards-preview
+dashboards-preview: $(DEV_ENV) ## Show every panel in build/dashboards/index.html: a venue under load, a real Prometheus (SECONDS=60).
+	@$(MAKE) tools GROUP=prometheus
+	@$(BIN)/python -m dashboards.source.preview --seconds $(or $(SECONDS),60)
+
 # --- keep up ------------------------------------------------------------------
 
 .PHONY: format

@@ -34,7 +34,7 @@ SECOND = 1_000_000_000
 
 PLAN_BOUNDS_NS = tuple(us * US for us in (10, 25, 50, 100, 250, 500, 1000, 2500, 5000))
 """The buckets of the plan's histograms."""
-STAGE_BOUNDS_NS = (1 * US, 2 * US, 5 * US, *PLAN_BOUNDS_NS, 25_000 * US, 100_000 * US)
+STAGE_BOUNDS_NS = tuple(sorted((*PLAN_BOUNDS_NS, *(us * US for us in (1, 2, 5, 75, 150, 25_000, 100_000)))))
 """One order's stages: from a microsecond up; contains the plan's bounds, so that both are exact."""
 DISK_BOUNDS_NS = (*STAGE_BOUNDS_NS, 250_000 * US, 1 * SECOND, 5 * SECOND)
 """Work that waits for a disk or for a thousand rows."""
@@ -604,6 +604,11 @@ FEED_REQUESTS = FEED.counter(
         ),
         ("outcome", ("ok", "error")),
     ),
+)
+FEED_POOL = FEED.counter(
+    "tradsys_feed_pool_takes_total",
+    help="Message buffers taken; a miss made a new one.",
+    labels=(("outcome", ("hit", "miss")),),
 )
 FEED_TURN_COMMANDS = FEED.histogram(
     Shown("tradsys_feed_turn_commands", 1, BATCH_BOUNDS),
