@@ -1,0 +1,1 @@
+"""Functions from a Venue to Kubernetes objects: no client, no clock, no state."""

@@ -1,0 +1,132 @@
+"""How clients come in: Gateway API routes, or an Ingress with paths that end in `/`.
+
+A plain-prefix controller sends /s/ab to the shard `a` unless the path of `a` is `/s/a/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tradsys_operator import names
+from tradsys_operator.api import VenueSpec
+
+HTTP_ROUTE = ("gateway.networking.k8s.io/v1", "HTTPRoute")
+GRPC_ROUTE = ("gateway.networking.k8s.io/v1", "GRPCRoute")
+INGRESS = ("networking.k8s.io/v1", "Ingress")
+
+
+def routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
+    match spec.ingress.provider:
+        case "Gateway":
+            made = [_http_route(venue, spec)]
+            return [*made, _grpc_route(venue, spec)] if spec.gateway.replicas else made
+        case "Ingress":
+            return [_ingress(venue, spec)]
+        case "None":
+            return []
+
+
+def paths(venue: str, spec: VenueSpec) -> list[tuple[str, bool, str, int]]:
+    """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names none."""
+    first = names.shard(venue, spec.shards[0].name)
+    made = [
+        (f"/s/{shard.name}/", True, names.shard(venue, shard.name), names.REST_PORT) for shard in spec.shards
+    ]
+    return [
+        *made,
+        ("/api/v1/", True, first, names.REST_PORT),
+        ("/ws", False, first, names.WS_PORT),
+        ("/", True, first, names.QUERY_PORT),
+    ]
+
+
+def _parents(spec: VenueSpec) -> list[dict[str, Any]]:
+    parents = []
+    for reference in spec.ingress.parent_refs:
+        parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": reference.name}
+        if reference.namespace:
+            parent["namespace"] = reference.namespace
+        if reference.section_name:
+            parent["sectionName"] = reference.section_name
+        parents.append(parent)
+    return parents
+
+
+def _backend(service: str, port: int) -> dict[str, Any]:
+    return {"group": "", "kind": "Service", "name": service, "port": port, "weight": 1}
+
+
+def _http_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
+    rules = []
+    for shard in spec.shards:
+        # Each shard has its own streams; the feed knows them by one path.
+        rules.append(
+            {
+                "matches": [{"path": {"type": "Exact", "value": f"/s/{shard.name}/ws"}}],
+                "filters": [
+                    {
+                        "type": "URLRewrite",
+                        "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/ws"}},
+                    }
+                ],
+                "backendRefs": [_backend(names.shard(venue, shard.name), names.WS_PORT)],
+            }
+        )
+    for path, prefix, service, port in paths(venue, spec):
+        kind = "PathPrefix" if prefix else "Exact"
+        rules.append(
+            {
+                "matches": [{"path": {"type": kind, "value": path.rstrip("/") or "/"}}],
+                "backendRefs": [_backend(service, port)],
+            }
+        )
+    return {
+        "apiVersion": HTTP_ROUTE[0],
+        "kind": HTTP_ROUTE[1],
+        "metadata": {"name": venue, "labels": names.labels(venue, "route")},
+        "spec": {"parentRefs": _parents(spec), "hostnames": [spec.ingress.host], "rules": rules},
+    }
+
+
+def _grpc_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
+    matches = [
+        {"method": {"type": "Exact", "service": service}}
+        for service in (
+            "tradsys.v1.OrderService",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        )
+    ]
+    return {
+        "apiVersion": GRPC_ROUTE[0],
+        "kind": GRPC_ROUTE[1],
+        "metadata": {"name": f"{venue}-grpc", "labels": names.labels(venue, "route")},
+        "spec": {
+            "parentRefs": _parents(spec),
+            "hostnames": [spec.ingress.host],
+            "rules": [{"matches": matches, "backendRefs": [_backend(names.gateway(venue), names.GRPC_PORT)]}],
+        },
+    }
+
+
+def _ingress(venue: str, spec: VenueSpec) -> dict[str, Any]:
+    entries = [
+        {
+            "path": path,
+            "pathType": "Prefix" if prefix else "Exact",
+            "backend": {"service": {"name": service, "port": {"number": port}}},
+        }
+        for path, prefix, service, port in paths(venue, spec)
+    ]
+    made: dict[str, Any] = {"rules": [{"host": spec.ingress.host, "http": {"paths": entries}}]}
+    if spec.ingress.class_name:
+        made["ingressClassName"] = spec.ingress.class_name
+    if spec.ingress.tls_secret_name:
+        made["tls"] = [{"hosts": [spec.ingress.host], "secretName": spec.ingress.tls_secret_name}]
+    return {
+        "apiVersion": INGRESS[0],
+        "kind": INGRESS[1],
+        "metadata": {"name": venue, "labels": names.labels(venue, "route")},
+        "spec": made,
+    }

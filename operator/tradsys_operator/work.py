@@ -1,0 +1,214 @@
+"""One queue of keys, and what is done for one key.
+
+A key is due once, however often it was asked for, and no two workers hold the same one. Whatever goes wrong is tried
+again later: 1 s, 2 s, 4 s … up to a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+import msgspec
+from httpx2 import HTTPError
+from lightkube.core.exceptions import ApiError
+from msgspec import Struct
+
+from tradsys_operator import gate, metrics, observe, reconcile, times, tokens
+from tradsys_operator.api import API_VERSION, GateRunStatus, VenueStatus
+from tradsys_operator.cluster import CONFLICT, Cluster, code_of
+from tradsys_operator.evidence import Witnesses
+from tradsys_operator.plans import Manifest, Plan, Ref
+from tradsys_operator.render.gate import ACCOUNT
+
+BACKOFF_S_MAX = 60.0
+
+log = logging.getLogger("tradsys.operator")
+
+
+class Key(Struct, frozen=True):
+    kind: Literal["Venue", "GateRun"]
+    namespace: str
+    name: str
+
+
+class Queue:
+    """Keys with the time at which they are due. For one event loop."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._due: dict[Key, float] = {}
+        self._held: set[Key] = set()
+        self._changed = asyncio.Event()
+
+    def add(self, key: Key, delay_s: float = 0.0) -> None:
+        """Due in `delay_s` seconds, or earlier if it was due earlier."""
+        due = self._clock() + delay_s
+        self._due[key] = min(due, self._due.get(key, due))
+        self._changed.set()
+
+    async def take(self) -> Key:
+        """The next key that is due; held until `done`."""
+        while True:
+            now = self._clock()
+            waiting = [(due, key) for key, due in self._due.items() if key not in self._held]
+            metrics.QUEUE_DEPTH.set(sum(due <= now for due, _ in waiting))
+            if waiting:
+                due, key = min(waiting, key=lambda each: each[0])
+                if due <= now:
+                    del self._due[key]
+                    self._held.add(key)
+                    return key
+                wait_s = due - now
+            else:
+                wait_s = 3600.0
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        self._held.discard(key)
+        self._changed.set()
+
+
+class Operator:
+    """Passes over single objects. Holds no state of theirs."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        witnesses: Witnesses,
+        operator_namespace: str,
+        instance: str,
+        clock: Callable[[], float] = time.time,
+    ):
+        self._cluster = cluster
+        self._witnesses = witnesses
+        self._operator_namespace = operator_namespace
+        self._instance = instance
+        self._clock = clock
+
+    async def once(self, key: Key) -> float | None:
+        """One pass; seconds until the next, None if the object is gone. Raises ApiError, HTTPError."""
+        found = await self._cluster.get(Ref(API_VERSION, key.kind, key.name), key.namespace)
+        if found is None:
+            return None
+        return await (self._venue(found) if key.kind == "Venue" else self._gate_run(found))
+
+    async def _venue(self, found: Manifest) -> float:
+        try:
+            observed = await observe.venue(self._cluster, self._witnesses, found, self._operator_namespace)
+        except msgspec.ValidationError as error:
+            await self._cluster.say(found, reconcile.refusal(str(error)), self._instance)
+            return reconcile.RESYNC_S
+        plan = reconcile.reconcile(observed, int(self._clock()))
+        await self._carry_out(found, plan, observed.status)
+        _report_venue(observed, plan.status, self._clock())
+        return plan.requeue_s
+
+    async def _gate_run(self, found: Manifest) -> float:
+        run, seen = await observe.gate_run(self._cluster, self._witnesses, found)
+        now = int(self._clock())
+        plan = gate.advance(run, seen, tokens.key_and_token(ACCOUNT, now), now)
+        await self._carry_out(found, plan, run.status)
+        _report_gate(run, plan.status)
+        return plan.requeue_s
+
+    async def _carry_out(self, found: Manifest, plan: Plan[Any], before: Struct) -> None:
+        cluster, namespace = self._cluster, found["metadata"]["namespace"]
+        for manifest in plan.create:
+            await cluster.create(manifest)
+        for manifest in plan.apply:
+            await cluster.apply(manifest)
+        for ref in plan.delete:
+            await cluster.delete(ref, namespace)
+        if plan.status != before:
+            await cluster.apply_status(_status_manifest(found, plan.status))
+        for event in plan.events:
+            await cluster.say(found, event, self._instance)
+
+
+def _status_manifest(found: Manifest, status: Struct) -> Manifest:
+    metadata = found["metadata"]
+    return {
+        "apiVersion": found["apiVersion"],
+        "kind": found["kind"],
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            # Two leaders, or a decision from old sight: the later write is refused and decided anew.
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "status": _without_nothing(msgspec.to_builtins(status)),
+    }
+
+
+def _without_nothing(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nothing(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_nothing(each) for each in value]
+    return value
+
+
+async def work(
+    queue: Queue, once: Callable[[Key], Awaitable[float | None]], heard: Callable[[], None]
+) -> None:
+    """One worker, for ever."""
+    failures: dict[Key, int] = {}
+    while True:
+        key = await queue.take()
+        started = time.perf_counter()
+        outcome = "done"
+        try:
+            again_s = await once(key)
+            failures.pop(key, None)
+            heard()
+        except (ApiError, HTTPError) as error:
+            failures[key] = failures.get(key, 0) + 1
+            again_s = min(BACKOFF_S_MAX, 2.0 ** (failures[key] - 1))
+            outcome = "conflict" if isinstance(error, ApiError) and code_of(error) == CONFLICT else "failed"
+            log.warning("%s %s/%s: %s; again in %.0f s", key.kind, key.namespace, key.name, error, again_s)
+        except Exception:
+            # A fault in the operator must not stop the other venues.
+            failures[key] = failures.get(key, 0) + 1
+            again_s, outcome = BACKOFF_S_MAX, "fault"
+            log.exception("%s %s/%s", key.kind, key.namespace, key.name)
+        finally:
+            queue.done(key)
+        metrics.RECONCILES.labels(key.kind, outcome).inc()
+        metrics.RECONCILE_DURATION.labels(key.kind).observe(time.perf_counter() - started)
+        if again_s is not None:
+            queue.add(key, again_s)
+
+
+def _report_venue(observed: reconcile.Observed, after: VenueStatus, now: float) -> None:
+    who, before = (observed.venue.namespace, observed.venue.name), observed.status
+    if before.phase != after.phase:
+        metrics.PHASE.labels(*who, before.phase).set(0)
+    metrics.PHASE.labels(*who, after.phase).set(1)
+    metrics.PODS_PINNED.labels(*who).set(after.pinning.pods_pinned)
+    metrics.PODS.labels(*who).set(after.shards_total)
+    metrics.TUNING_MISMATCHES.labels(*who).set(len(after.tuning))
+    metrics.GATE_LATENCY_MAX.labels(*who).set(
+        observed.spec.rollout.gate.compare.max_latency_ratio_percent / 100
+    )
+    for condition in after.conditions:
+        for status in ("True", "False", "Unknown"):
+            metrics.CONDITION.labels(*who, condition.type, status).set(condition.status == status)
+    under_way = before.rollout
+    ended = {"Stable": "promoted", "Failed": "failed"}.get(after.phase)
+    if under_way is not None and before.phase != after.phase and ended is not None:
+        outcome = "rolled_back" if ended == "promoted" and before.phase == "RollingBack" else ended
+        metrics.ROLLOUT_DURATION.labels(outcome).observe(max(0.0, now - times.unix(under_way.started_at)))
+
+
+def _report_gate(run: gate.Run, after: GateRunStatus) -> None:
+    if run.status.phase != "Complete" and after.phase == "Complete":
+        metrics.GATE_RESULTS.labels(after.verdict, after.reason).inc()
+        metrics.GATE_LATENCY.labels(run.namespace, run.spec.venue).set(after.latency_ratio_percent / 100)
