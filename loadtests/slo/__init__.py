@@ -1,0 +1,1 @@
+"""`make slo`: does this build hold its objectives? Starts the venue, loads it with k6, judges, reports."""
