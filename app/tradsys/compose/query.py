@@ -18,9 +18,10 @@ from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.query.app import RevocationsFollowed, query_routes
+from tradsys.adapters.query.console import console_routes
 from tradsys.adapters.query.counted import Counted
 from tradsys.adapters.query.server import PLACES, WORKERS, QueryServer
-from tradsys.compose.addresses import browser_origins
+from tradsys.compose.addresses import addresses, browser_origins
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, close_header, pragmas, venue_keys, wait_for_page
 from tradsys.compose.query_api import OPERATIONS
@@ -60,6 +61,9 @@ def serve_query(settings: Settings) -> int:
             close_after=close_header,
         )
         app = create_app(edge, query_routes(settings.shard, past), describe=True, operations=OPERATIONS)
+        reached = addresses(settings)
+        for path, resource in console_routes(reached.engine, reached.streams):
+            app.add_route(path, resource)
         words = rows.row(place)
         evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
         evidence.watch_gc()
