@@ -9,45 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from itertools import chain, repeat
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from msgspec import Struct
 
+from tradsys.client.calls import API
+from tradsys.client.calls import path_of as path_of
+from tradsys.client.errors import Refused as Refused
+from tradsys.client.errors import Unreachable as Unreachable
+from tradsys.client.errors import refusal_of
 from tradsys.client.http import Connection, Response
 from tradsys.client.records import RECORDS_TYPE, Result, results
+from tradsys.client.retrying import Patience, retry_after_of
 
-API = "/api/v1"
 RETRY_STATUS = 503
-PAUSES_S = (0.05, 0.1, 0.2, 0.5)
-"""Before the second, third, … attempt; the last one again and again."""
 PATIENCE_S = 1.0
-
-
-class Refused(Exception):
-    """The venue answered with an error."""
-
-    def __init__(
-        self, status: int, code: int, message: str, details: Any = None, request_id: str = ""
-    ) -> None:
-        super().__init__(f"{code} {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-        self.details = details
-        self.request_id = request_id
-
-
-class Unreachable(Exception):
-    """No answer; `outcome_unknown` tells that the request may have been served all the same."""
-
-    def __init__(self, url: str, why: str, outcome_unknown: bool) -> None:
-        super().__init__(f"no answer from {url}: {why}")
-        self.url = url
-        self.why = why
-        self.outcome_unknown = outcome_unknown
 
 
 class Answer(Struct, frozen=True):
@@ -127,17 +105,20 @@ class RestClient:
         if given:
             target += "?" + urlencode(given)
         payload = b"" if body is None else msgspec.json.encode(body)
+        return answer_of(self.exchange(method, target, payload, repeatable or method == "GET"))
+
+    def exchange(self, method: str, target: str, payload: bytes, repeatable: bool) -> Response:
+        """The answer to one request, whatever it says; redirected reads are followed. Raises Unreachable."""
         headers = "Content-Type: application/json\r\n" if payload else ""
-        response = self._attempts(method, target, headers, payload, repeatable or method == "GET")
+        response = self._attempts(method, target, headers, payload, repeatable)
         if response.status == 307 and method == "GET":
             return self._elsewhere(response.headers.get("location", ""))
-        return answer_of(response)
+        return response
 
     def _attempts(self, method: str, target: str, headers: str, payload: bytes, repeatable: bool) -> Response:
         if self._token:
             headers += f"Authorization: Bearer {self._token}\r\n"
-        deadline = time.monotonic() + (self._patience_s if repeatable else 0.0)
-        pauses = chain(PAUSES_S, repeat(PAUSES_S[-1]))
+        patience = Patience(self._patience_s if repeatable else 0.0)
         while True:
             # A connection that has been idle may have been closed by the other side; the request was
             # never read then, and a new connection is no second attempt.
@@ -147,17 +128,21 @@ class RestClient:
                 self._connection.send(method, target, headers, payload)
                 sent = True
                 response = self._connection.receive()
-                if response.status != RETRY_STATUS or time.monotonic() > deadline:
+                if response.status != RETRY_STATUS:
+                    return response
+                pause_s = patience.pause_s(retry_after_of(response.headers.get("retry-after", "")))
+                if pause_s is None:
                     return response
             except OSError as fault:
-                if reused and repeatable:
+                if reused and repeatable and not isinstance(fault, TimeoutError):
                     continue
-                if time.monotonic() > deadline:
+                pause_s = patience.pause_s()
+                if pause_s is None:
                     why = "it took too long" if isinstance(fault, TimeoutError) else _why(fault)
                     raise Unreachable(self.url, why, outcome_unknown=sent and method != "GET") from None
-            time.sleep(next(pauses))
+            time.sleep(pause_s)
 
-    def _elsewhere(self, location: str) -> Answer:
+    def _elsewhere(self, location: str) -> Response:
         """Follow a redirect to the process that keeps history."""
         parts = urlsplit(location)
         if not parts.path.startswith(API):
@@ -169,8 +154,8 @@ class RestClient:
             self._others[base] = RestClient(
                 base, self._token if same_host else "", timeout_s=self._timeout_s, patience_s=self._patience_s
             )
-        path = parts.path.removeprefix(API) + (f"?{parts.query}" if parts.query else "")
-        return self._others[base].call("GET", path)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        return self._others[base].exchange("GET", target, b"", repeatable=True)
 
 
 def _why(fault: OSError) -> str:
@@ -186,17 +171,3 @@ def answer_of(response: Response) -> Answer:
     if response.status >= 400:
         raise refusal_of(response.status, body)
     return Answer(body, response.status, response.headers)
-
-
-def refusal_of(status: int, body: Any) -> Refused:
-    """The refusal that an error body (or an item of a batch) tells."""
-    if not isinstance(body, dict) or "code" not in body:
-        return Refused(status, 0, f"HTTP status {status}")
-    return Refused(
-        status, body["code"], body.get("message", ""), body.get("details"), body.get("request_id", "")
-    )
-
-
-def path_of(*parts: str) -> str:
-    """A path from parts that may hold any character."""
-    return "".join("/" + quote(part, safe="") for part in parts)
