@@ -1,4 +1,4 @@
-"""A venue with its feed, and a client that keeps what the feed promises: the reference for other clients.
+"""A venue with its feed, and a client that holds the feed to its promises.
 
 The client reads in a thread of its own, as programs do that also do something else; it holds every message
 against the rules (`prev_seq`, epochs, checksums) before a test looks at what it knows.
@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.adapters.server_process import free_ports
 from tests.api.venue_process import RunningVenue
+from tradsys.client.book import LocalBook, LocalOrderBook
 from tradsys.codec.market_v1 import checksum_of
+from tradsys.codec.stream_v1 import BookMessage, OrderBookMessage
 
 WAIT_S = 30.0
 """How long anything may take; a machine that runs other tests too is slow."""
@@ -47,10 +50,9 @@ class FeedVenue(RunningVenue):
         return connect(
             f"ws://127.0.0.1:{self.ws_port}/ws",
             subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
-            compression=None,
             max_size=None,
             open_timeout=WAIT_S,
-            **options,
+            **{"compression": None} | options,
         ).__enter__()
 
 
@@ -75,44 +77,6 @@ def until(holds: Callable[[], Any], what: str = "") -> Any:
     return value
 
 
-class LocalBook:
-    """A book kept from a snapshot and deltas, as API.md tells clients to keep one."""
-
-    def __init__(self) -> None:
-        self.seq = self.epoch = -1
-        self.bids: dict[str, str] = {}
-        self.asks: dict[str, str] = {}
-        self.snapshots = self.deltas = self.gaps = 0
-
-    def take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "snapshot":
-            self.bids, self.asks = {}, {}
-            self.epoch = message["epoch"]
-            self.snapshots += 1
-            self.gaps += message.get("gap", False)
-        else:
-            assert (message["prev_seq"], message["epoch"]) == (self.seq, self.epoch), message
-            assert message["seq"] > self.seq
-            self.deltas += 1
-        self.seq = message["seq"]
-        for half, levels in ((self.bids, message["bids"]), (self.asks, message["asks"])):
-            for price, quantity in levels:
-                if quantity == "0":
-                    del half[price]
-                else:
-                    half[price] = quantity
-        bids, asks = self.levels()
-        assert max(len(bids), len(asks)) <= message["depth"]
-        assert checksum_of(bids, asks) == message["checksum"], message
-
-    def levels(self) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """Best first."""
-        return (
-            sorted(self.bids.items(), key=lambda level: -float(level[0])),
-            sorted(self.asks.items(), key=lambda level: float(level[0])),
-        )
-
-
 class Client:
     """A connection, its replies by id, and what its streams have said."""
 
@@ -124,10 +88,11 @@ class Client:
         """Binary messages, in order."""
         self.beats: list[dict[str, Any]] = []
         self.books: dict[tuple[str, int], LocalBook] = {}
+        self.order_books: dict[tuple[str, int], LocalOrderBook] = {}
         self.closed: tuple[int, str] | None = None
         self.failure: BaseException | None = None
         self._replies: dict[Any, dict[str, Any]] = {}
-        self._seqs: dict[tuple[str, str], tuple[int, int]] = {}
+        self._seqs: dict[tuple[str, ...], tuple[int, int]] = {}
         self._ids = itertools.count(1)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -156,13 +121,18 @@ class Client:
             return
         if channel == "book":
             key = message["symbol"], message["depth"]
-            self.books.setdefault(key, LocalBook()).take(message)
+            self.books.setdefault(key, LocalBook()).take(msgspec.convert(message, BookMessage))
+        elif channel == "book_l3":
+            key = message["symbol"], message["depth"]
+            kept = self.order_books.setdefault(key, LocalOrderBook())
+            kept.take(msgspec.convert(message, OrderBookMessage))
         elif channel != "server_shutdown":
             subject = message.get("symbol") or message["account"]
+            stream = (channel, subject, message.get("interval", ""))
             if "prev_seq" in message:
                 before = (message["prev_seq"], message["epoch"])
-                assert self._seqs[channel, subject] == before, message
-            self._seqs[channel, subject] = message["seq"], message["epoch"]
+                assert self._seqs[stream] == before, message
+            self._seqs[stream] = message["seq"], message["epoch"]
         self.messages.append(message)
 
     def check(self) -> None:

@@ -151,12 +151,12 @@ def test_a_slow_reader_of_books_is_sent_a_fresh_snapshot_and_delays_nobody(venue
                 venue.ok(trader.post("/orders/batch", {"orders": orders}))
         until(lambda: same_book(venue, healthy, symbol, 1000) and same_book(venue, healthy, symbol, 500))
         whole = healthy.book(symbol, 1000)
-        assert (whole.snapshots, whole.gaps, whole.deltas) == (1, 0, 30)
+        assert (whole.snapshots, whole.gaps) == (1, 0)
 
         with Client(deaf.connection) as awake:
             until(lambda: awake.check() or awake.book(symbol, 1000).gaps)
             until(lambda: same_book(venue, awake, symbol, 1000) and same_book(venue, awake, symbol, 500))
-            assert awake.book(symbol, 1000).deltas < 30
+            assert awake.book(symbol, 1000).deltas < whole.deltas <= 30
 
 
 def test_a_slow_reader_of_its_orders_is_closed_with_4008(venue: FeedVenue) -> None:

@@ -213,8 +213,8 @@ def test_bin_v2_books_are_the_same_as_in_json(venue: FeedVenue) -> None:
         book = text.book(symbol)
         assert binary_book.checksum == text.of("book")[-1]["checksum"]
         assert binary_book.halves == tuple(
-            {hundred_millionths(price): hundred_millionths(quantity) for price, quantity in half.items()}
-            for half in (book.bids, book.asks)
+            {hundred_millionths(price): hundred_millionths(quantity) for price, quantity in half}
+            for half in book.levels()
         )
         assert binary_book.dense_seq == book.deltas
 
@@ -246,7 +246,7 @@ def test_bin_v2_trades_carry_what_json_says(venue: FeedVenue) -> None:
         )
 
 
-def test_resync_answers_with_a_snapshot_that_says_gap(venue: FeedVenue) -> None:
+def test_resync_from_nowhere_answers_with_a_snapshot_that_says_gap(venue: FeedVenue) -> None:
     symbol = venue.market()
     with venue.feed() as client:
         client.subscribe("book", symbol)

@@ -105,7 +105,7 @@ class ErrorReply(Struct, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-def reply_ok(id: int | str | None, result: dict[str, Any]) -> bytes:
+def reply_ok(id: int | str | None, result: dict[str, Any] | OrderReply) -> bytes:
     return encode({"id": id, "ok": True, "result": result})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,26 @@ from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.feed.candles import KnownCandles
 from tradsys.adapters.feed.follower import Follower, Restored
 from tradsys.adapters.feed.process import Feed
+from tradsys.adapters.handover.handover import Handover
+from tradsys.adapters.history.process import READMODEL_NAME
+from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.history.snapshots import SnapshotStore
+from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS
+from tradsys.adapters.page.waking import Sleeper
 from tradsys.compose.addresses import browser_origins
 from tradsys.compose.ops import ops_server
-from tradsys.compose.pieces import Stop, end, venue_keys, wait_for_page
+from tradsys.compose.pieces import Stop, end, internal_secret, pragmas, venue_keys, wait_for_page
+from tradsys.core.candles import INTERVALS
 from tradsys.core.shard import Shard
 from tradsys.exposition import Rate, Samples, one
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
+from tradsys.venue.past import HistoryNotReady
 
 
 def serve_feed(settings: Settings) -> int:
@@ -42,6 +50,11 @@ def serve_feed(settings: Settings) -> int:
             return Restored(Shard(settings.shard), 0, None)
         return Restored(loaded.shard, loaded.header.seq, loaded.header.chain)
 
+    def admit(account: str) -> int:
+        return limiter.take(account, time.monotonic_ns()).retry_after_s if limiter is not None else 0
+
+    limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
+    past = ReadModelReader(Path(directory) / READMODEL_NAME, pragmas(settings))
     words = [0] * metrics.FEED.used
     revocations = Revocations()
     follower = Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain))
@@ -58,15 +71,25 @@ def serve_feed(settings: Settings) -> int:
             host=settings.host,
             port=settings.ws_port,
             follower=follower,
+            make_sleeper=lambda: Sleeper(page.words, directory, "feed"),
+            connect_engine=lambda: Handover(
+                {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host),
+                settings.internal_port,
+                internal_secret(settings),
+            ),
+            known_candles=lambda: known_candles(past, follower.shard.markets),
             authenticator=verifier,
             is_revoked=revocations.is_revoked,
             revoke=revocations.revoke,
+            admit=admit,
             clock=lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
             words=words,
             origins=browser_origins(settings),
             binary=settings.ws_binary_protocol,
+            compression_level=settings.ws_compression_level,
             connections_max=settings.max_connections,
             read_buffer_bytes=settings.ws_buffer_size,
+            buffers_max=settings.message_pool_size,
         )
         sent, messages = [metrics.FEED_MESSAGES.word(name) for name in metrics.PROTOCOLS], Rate()
 
@@ -105,3 +128,20 @@ def serve_feed(settings: Settings) -> int:
         return end(EXIT_CONFIGURATION, str(error))
     except OSError as error:
         return end(1, str(error))
+
+
+def known_candles(past: ReadModelReader, symbols: Iterable[str]) -> KnownCandles | None:
+    """The latest candle of each symbol and interval in the read model, if it can be read."""
+    try:
+        with past.view() as view:
+            found = {
+                (symbol, interval): latest
+                for symbol in symbols
+                for interval, length in INTERVALS.items()
+                for latest in view.candles(symbol, length, limit=1).items
+            }
+            return KnownCandles(view.seq, found)
+    except HistoryNotReady:
+        return None
+    finally:
+        past.close()

@@ -3,13 +3,13 @@
 The engine is asked for nothing and waits for nobody. What `feed` shows may not be durable yet; a power cut
 that takes it back ends this process, too, and the next one begins with a new epoch.
 
-In this form the follower looks for new frames by itself, about once a millisecond when nothing happens and
-at once while there is more; it does not use the page's words for sleeping and waking.
+Whoever drives it asks for one turn after the other, and sleeps only when there is none (page/waking.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from time import perf_counter_ns
 from typing import Protocol
 
 import msgspec
@@ -17,9 +17,13 @@ from msgspec import Struct
 
 from tradsys.codec.stream_v1 import TradeMade
 from tradsys.core import messages as m
+from tradsys.core.memory import Record
 from tradsys.core.order import Order
 from tradsys.core.shard import Shard
 from tradsys.venue.ports import Frame, JournalError
+
+REMEMBERED_MAX = 20_000
+"""Placed orders whose outcome somebody waits for; more than one handover has under way."""
 
 
 class Progress(Protocol):
@@ -66,6 +70,12 @@ class Turn(Struct):
     """By symbol, oldest first."""
     orders: dict[int, Order] = {}
     """The orders that events name, by id."""
+    gone: set[int] = msgspec.field(default_factory=set)
+    """Orders that events name and nobody remembers any more: they have closed."""
+    queued: dict[int, None] = {}
+    """Orders that went to the end of their level, those that went there last at the end."""
+    refused: dict[str, list[Record]] = {}
+    """Orders that were refused, by account."""
     accounts: set[str] = msgspec.field(default_factory=set)
     revoked: list[m.RevokeToken] = []
 
@@ -102,6 +112,12 @@ class Follower:
         self.epoch = 0
         self.time_ns = 0
         """Engine time of the last frame; 0: none was read yet."""
+        self.placed: dict[int, Record] = {}
+        """What became of placed orders, by number; only while `remembers` is set."""
+        self.remembers = False
+        self.began_ns = 0
+        """Engine time of the first frame that was applied."""
+        self._held: Frame | None = None
         self._reader: Reader
 
     def start(self) -> None:
@@ -114,8 +130,8 @@ class Follower:
     def close(self) -> None:
         self._reader.close()
 
-    def turn(self, commands_max: int) -> Turn | None:
-        """Apply what was published, whole frames, until there are so many commands; None: nothing is new.
+    def turn(self, ns_max: int) -> Turn | None:
+        """Apply what was published, whole frames, for about so long; None: nothing is new.
 
         Raises JournalError if the journal can't be followed from here.
         """
@@ -131,9 +147,17 @@ class Follower:
         if published < self.seq:
             raise JournalError(f"the journal ends with seq {published}, and {self.seq} was seen")
         turn = Turn(self.seq + 1)
+        until = perf_counter_ns() + ns_max
+        held, self._held = self._held, None
+        if held is not None:
+            self._apply(held, turn)
         for frame in self._reader.frames(published):
+            if self.seq >= turn.first_seq and isinstance(frame.entries[0].command, m.DefineInstrument):
+                # A grid may change here, and a turn has one: what was counted so far is in the old one.
+                self._held = frame
+                break
             self._apply(frame, turn)
-            if self.seq - turn.first_seq + 1 >= commands_max:
+            if perf_counter_ns() >= until:
                 break
         return turn
 
@@ -145,9 +169,19 @@ class Follower:
             if events != entry.events:
                 raise JournalError(f"replay of seq {seq} gives other events than the journal has")
             self._note(command, events, seq, now, turn)
+            if self.remembers and isinstance(command, m.PlaceOrder):
+                self._remember(command, events, seq, now)
             seq += 1
         self.seq = seq - 1
         self.time_ns = now
+        self.began_ns = self.began_ns or now
+
+    def _remember(self, command: m.PlaceOrder, events: list[m.Event], seq: int, now: int) -> None:
+        market = self.shard.markets.get(command.symbol)
+        if market is not None:
+            self.placed[seq] = Record(command, seq, now, events, market.instrument)
+        if len(self.placed) > REMEMBERED_MAX:
+            del self.placed[next(iter(self.placed))]
 
     def _note(self, command: m.Command, events: list[m.Event], seq: int, now: int, turn: Turn) -> None:
         find = self.shard.orders.get
@@ -155,10 +189,21 @@ class Follower:
             what = event[0]
             if what in _ONE_ORDER:
                 ids: tuple[int, ...] = (event[1],)
+                if what == m.RESTED_EVENT or what == m.REPLENISHED_EVENT:
+                    turn.queued.pop(event[1], None)
+                    turn.queued[event[1]] = None
             elif what == m.TRADE_EVENT:
                 ids = (event[2], event[3])
             elif what == m.SET_EVENT:
                 self._note_setting(command, turn)
+                continue
+            elif what == m.REFUSED_EVENT and isinstance(command, m.PlaceOrder):
+                market = self.shard.markets.get(command.symbol)
+                if market is not None:
+                    turn.accounts.add(command.account)
+                    turn.refused.setdefault(command.account, []).append(
+                        Record(command, seq, now, events, market.instrument)
+                    )
                 continue
             else:
                 continue
@@ -167,6 +212,7 @@ class Follower:
                 if order is None:
                     # It closed in this very command, and only a handful of closed orders are remembered.
                     turn.everything = True
+                    turn.gone.add(order_id)
                     continue
                 turn.orders[order_id] = order
                 turn.symbols.add(order.command.symbol)

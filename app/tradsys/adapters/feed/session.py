@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, MutableSequence
+from time import time_ns
+from typing import Any, ClassVar, cast
 
 from msgspec import UNSET
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from tradsys import metrics
 from tradsys.adapters.feed.follower import Follower
-from tradsys.adapters.feed.streams import Encoded, Key, Stream, Streams
+from tradsys.adapters.feed.messages import HEADROOM, Bomb, Encoded, inflate
+from tradsys.adapters.feed.orders import OrderEntry
+from tradsys.adapters.feed.private import OrdersStream
+from tradsys.adapters.feed.stream import Key, Stream
+from tradsys.adapters.feed.streams import Streams
 from tradsys.codec import stream_v1 as s
 from tradsys.codec.errors import (
     FORBIDDEN,
@@ -29,7 +35,9 @@ from tradsys.codec.errors import (
     UNKNOWN_SYMBOL,
     Problem,
 )
-from tradsys.venue.ports import READ, Authenticator, Busy, Identity, Unauthorized
+from tradsys.codec.json_v1 import OrderReply
+from tradsys.core.messages import NEW, PARTIALLY_FILLED
+from tradsys.venue.ports import READ, TRADE, Authenticator, Busy, Identity, Unauthorized
 
 MESSAGE_BYTES_MAX = 64 << 10
 """Of a client's message."""
@@ -37,7 +45,10 @@ SUBSCRIPTIONS_MAX = 200
 WORK_PER_S = 400
 """What a connection may ask for in a second: a request counts 1, and so does each snapshot in its answer,"""
 PRIVATE_WORK = 20
-"""but a private one counts this much."""
+"""but a private one counts this much. Orders are bounded otherwise:"""
+ORDERS_UNANSWERED_MAX = 256
+OWN_ORDERS_MAX = 20_000
+"""Orders that a connection may leave to be canceled when it ends."""
 SOCKET_BYTES = 128 << 10
 """The kernel's share of the buffer; it keeps twice as much for its own bookkeeping."""
 PUBLIC_BYTES_MAX = 256 << 10
@@ -59,46 +70,104 @@ class Hub:
         self,
         follower: Follower,
         streams: Streams,
+        entry: OrderEntry,
         authenticator: Authenticator,
         is_revoked: Callable[[Identity], bool],
         clock: Callable[[], int],
+        words: MutableSequence[int],
+        compression_level: int,
     ) -> None:
-        """`clock` gives unix nanoseconds."""
+        """`clock` gives unix nanoseconds; `words` are the feed's metrics."""
         self.follower = follower
         self.streams = streams
+        self.entry = entry
         self.authenticator = authenticator
         self.is_revoked = is_revoked
         self.clock = clock
+        self.words = words
+        self.compression_level = compression_level
         self.sessions: dict[Session, None] = {}
-        self.sent = 0
-        """Messages sent since the start."""
+        self.first_sent_ns = 0
+        """When the first message of a turn was handed to a socket; whoever measures a turn sets it to 0."""
+        self.stopping = False
+
+
+_MESSAGES = {
+    format: metrics.FEED_MESSAGES.word(name)
+    for format, name in zip(s.SUBPROTOCOLS, metrics.PROTOCOLS, strict=True)
+}
+_BYTES = {
+    format: metrics.FEED_BYTES.word(name)
+    for format, name in zip(s.SUBPROTOCOLS, metrics.PROTOCOLS, strict=True)
+}
+_CLIENTS = {
+    format: metrics.FEED_CLIENTS.word(name)
+    for format, name in zip(s.SUBPROTOCOLS, metrics.PROTOCOLS, strict=True)
+}
+_SUBSCRIPTIONS = {name: metrics.FEED_SUBSCRIPTIONS.word(name) for name in metrics.CHANNELS}
+_SKIPPED = {
+    name: (metrics.FEED_DROPPED if name in (s.PRICE, s.TRADES) else metrics.FEED_CONFLATED).word(name)
+    for name in metrics.CHANNELS
+}
+"""What a full client misses of trades is lost to it; of all else, a later message says the same."""
+_ENDED = {
+    s.TOO_SLOW: "slow",
+    s.TOKEN_ENDED: "token",
+    1008: "token",
+    1012: "shutdown",
+    1000: "client",
+    1002: "error",
+    1003: "error",
+    1007: "error",
+    1009: "error",
+    1011: "error",
+}
 
 
 class Session(WSListener):
-    def __init__(self, hub: Hub, format: str) -> None:
+    __slots__ = (
+        "_close_code",
+        "_compressed_part",
+        "_full",
+        "_hub",
+        "_missed",
+        "_own_orders",
+        "_parts",
+        "_parts_bytes",
+        "_second",
+        "_subscribed",
+        "_transport",
+        "_unanswered",
+        "_work",
+        "closing",
+        "deflates",
+        "format",
+        "identity",
+    )
+
+    def __init__(self, hub: Hub, format: str, deflates: bool = False) -> None:
         super().__init__()
         self._hub = hub
         self.format = format
+        self.deflates = deflates
+        """The client takes compressed messages, and may send some."""
         self.identity: Identity | None = None
         self.closing = False
+        self._close_code = 0
         self._transport: WSTransport
         self._subscribed: dict[Key, Stream] = {}
         self._full = False
         """The transport has more unread bytes than PUBLIC_BYTES_MAX."""
         self._missed: dict[Stream, None] = {}
         """Public streams that have skipped something."""
-        self._parts: list[bytes] = []
+        self._parts: list[bytes] | None = None
         self._parts_bytes = 0
+        self._compressed_part = False
         self._work = 0
         self._second = 0
-        self._ops: dict[str, Callable[[s.Request], dict[str, Any]]] = {
-            "auth": self._auth,
-            "subscribe": self._subscribe,
-            "unsubscribe": self._unsubscribe,
-            "resync": self._resync,
-            "ping": self._ping,
-        }
-        self._after_reply: list[tuple[Stream, Encoded]] = []
+        self._unanswered = 0
+        self._own_orders: dict[int, None] | None = None
+        """Numbers of the orders that end with the connection; None: none do."""
 
     # --- what picows calls --------------------------------------------------------------------------
 
@@ -108,14 +177,21 @@ class Session(WSListener):
         underlying.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         underlying.set_write_buffer_limits(high=PUBLIC_BYTES_MAX, low=PUBLIC_BYTES_MAX // 4)
         self._hub.sessions[self] = None
+        self._hub.words[_CLIENTS[self.format]] += 1
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.closing = True
-        self._hub.sessions.pop(self, None)
+        hub = self._hub
+        hub.sessions.pop(self, None)
         for stream in self._subscribed.values():
-            self._hub.streams.leave(stream, self)
+            hub.words[_SUBSCRIPTIONS[stream.channel]] -= 1
+            hub.streams.leave(stream, self)
         self._subscribed.clear()
         self._missed.clear()
+        hub.words[_CLIENTS[self.format]] -= 1
+        hub.words[metrics.FEED_DISCONNECTS.word(_ENDED.get(self._close_code, "client"))] += 1
+        for number in self._own_orders or ():
+            self._cancel_left(number)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         # After an error of the protocol picows sends a close and may still deliver what it was about.
@@ -128,23 +204,34 @@ class Session(WSListener):
             self.close(NORMAL, "")
         elif kind == WSMsgType.PONG:
             pass
-        elif frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self.close(PROTOCOL_ERROR, "no extension is agreed on")
+        elif frame.rsv2 or frame.rsv3 or (frame.rsv1 and not (self.deflates and kind == WSMsgType.TEXT)):
+            self.close(PROTOCOL_ERROR, "no such extension is agreed on")
         elif kind == WSMsgType.BINARY:
             self.close(UNSUPPORTED, "requests are JSON text")
-        elif (kind == WSMsgType.CONTINUATION) != bool(self._parts):
+        elif (kind == WSMsgType.CONTINUATION) != (self._parts is not None):
             self.close(PROTOCOL_ERROR, "a fragment that continues nothing, or is not continued")
         elif self._parts_bytes + frame.payload_size > MESSAGE_BYTES_MAX:
             self.close(TOO_BIG, f"more than {MESSAGE_BYTES_MAX} bytes")
         elif frame.fin and kind == WSMsgType.TEXT:
-            self._receive(frame.get_payload_as_bytes())
+            self._receive_maybe_compressed(frame.get_payload_as_bytes(), bool(frame.rsv1))
         else:
+            if self._parts is None:
+                self._parts, self._compressed_part = [], bool(frame.rsv1)
             self._parts.append(frame.get_payload_as_bytes())
             self._parts_bytes += max(1, frame.payload_size)
             if frame.fin:
                 message = b"".join(self._parts)
-                self._parts, self._parts_bytes = [], 0
-                self._receive(message)
+                self._parts, self._parts_bytes = None, 0
+                self._receive_maybe_compressed(message, self._compressed_part)
+
+    def _receive_maybe_compressed(self, message: bytes, compressed: bool) -> None:
+        if compressed:
+            try:
+                message = inflate(message, MESSAGE_BYTES_MAX)
+            except Bomb as bomb:
+                self.close(bomb.code, "not a compressed message, or a larger one than allowed")
+                return
+        self._receive(message)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -154,7 +241,7 @@ class Session(WSListener):
         while self._missed and not self._full and not self.closing:
             stream = next(iter(self._missed))
             del self._missed[stream]
-            self._send(stream.snapshot(self.format, gap=True))
+            self._send(stream.snapshot_for(self.format, gap=True))
 
     # --- sending ------------------------------------------------------------------------------------
 
@@ -165,6 +252,7 @@ class Session(WSListener):
         if self._full:
             if not stream.private:
                 self._missed[stream] = None
+                self._hub.words[_SKIPPED[stream.channel]] += 1
                 return
             if self._unread > PRIVATE_BYTES_MAX:
                 self.close(s.TOO_SLOW, "the client does not read; resume with from_seq and epoch")
@@ -176,11 +264,21 @@ class Session(WSListener):
         return self._transport.underlying_transport.get_write_buffer_size()
 
     def _send(self, encoded: Encoded) -> None:
-        send = self._transport.send
-        kind = WSMsgType.BINARY if encoded.binary else WSMsgType.TEXT
-        for message in encoded.messages:
-            send(kind, message)
-        self._hub.sent += len(encoded.messages)
+        hub = self._hub
+        transport = self._transport
+        if encoded.binary:
+            for message in encoded.messages:
+                transport.send_reuse_external_bytearray(WSMsgType.BINARY, message, HEADROOM)
+        elif self.deflates:
+            for message, packed in encoded.deflated(hub.compression_level):
+                transport.send_reuse_external_bytearray(WSMsgType.TEXT, message, HEADROOM, True, packed)
+        else:
+            for message in encoded.messages:
+                transport.send_reuse_external_bytearray(WSMsgType.TEXT, message, HEADROOM)
+        if not hub.first_sent_ns:
+            hub.first_sent_ns = time_ns()
+        hub.words[_MESSAGES[self.format]] += len(encoded.messages)
+        hub.words[_BYTES[self.format]] += encoded.size
 
     def send_text(self, message: bytes) -> None:
         """What is no stream's; a client that is asked for nothing and reads nothing gets none."""
@@ -190,7 +288,8 @@ class Session(WSListener):
             self.close(s.TOO_SLOW, "the client does not read")
             return
         self._transport.send(WSMsgType.TEXT, message)
-        self._hub.sent += 1
+        self._hub.words[_MESSAGES[self.format]] += 1
+        self._hub.words[_BYTES[self.format]] += len(message)
 
     def heartbeat(self, message: bytes) -> None:
         if not self._full:
@@ -201,6 +300,7 @@ class Session(WSListener):
         if self.closing:
             return
         self.closing = True
+        self._close_code = code
         transport = self._transport
         transport.send_close(cast(WSCloseCode, code), reason.encode())
         transport.disconnect()
@@ -223,29 +323,42 @@ class Session(WSListener):
     def _receive(self, body: bytes) -> None:
         request: s.Request | None = None
         refused: Problem | None = None
+        after: list[tuple[Stream, Encoded]] = []
+        result: dict[str, Any] | None = {}
         try:
-            self._spend(1)
             request = s.decode_request(body)
             op = self._ops.get(request.op)
+            if request.op not in _ORDER_OPS:
+                self._spend(1)
             if op is None:
                 raise Problem(INVALID_REQUEST, f"op is one of {', '.join(self._ops)}", {"field": "op"})
-            result = op(request)
+            result = op(self, request, after)
         except Problem as problem:
             refused = problem
         except Exception:
             _log.exception("a request failed")
             self.close(INTERNAL_ERROR, "")
             return
-        id = s.id_of(body) if request is None or request.id is UNSET else request.id
-        if refused is None:
-            self.send_text(s.reply_ok(id, result))
-        else:
-            self.send_text(s.reply_error(id, refused))
-            if refused.close:
-                self.close(POLICY, "the token is not valid")
-        after, self._after_reply = self._after_reply, []
+        if refused is None and result is None:
+            return  # The answer comes from elsewhere.
+        self._answer(
+            "" if request is None else request.op,
+            s.id_of(body) if request is None or request.id is UNSET else request.id,
+            refused or result or {},
+        )
+        if refused is not None and refused.close:
+            self.close(POLICY, "the token is not valid")
         for stream, encoded in after:
             self.deliver(stream, encoded)
+
+    def _answer(self, op: str, id: int | str | None, said: dict[str, Any] | OrderReply | Problem) -> None:
+        word = _REQUEST_WORDS.get(op, _OTHER_REQUESTS)
+        if isinstance(said, Problem):
+            self._hub.words[word + 1] += 1
+            self.send_text(s.reply_error(id, said))
+        else:
+            self._hub.words[word] += 1
+            self.send_text(s.reply_ok(id, said))
 
     def _spend(self, work: int) -> None:
         """Raises Problem 3029."""
@@ -257,12 +370,12 @@ class Session(WSListener):
             raise Problem(RATE_LIMITED, "too many requests in a second")
 
     def _spend_on(self, asked: list[tuple[Key, s.ChannelRequest]]) -> None:
-        self._spend(sum(PRIVATE_WORK if key[0] in s.PRIVATE_CHANNELS else 1 for key, _ in asked))
+        self._spend(sum(PRIVATE_WORK if key.channel in s.PRIVATE_CHANNELS else 1 for key, _ in asked))
 
-    def _ping(self, request: s.Request) -> dict[str, Any]:
+    def _ping(self, request: s.Request, after: After) -> dict[str, Any]:
         return {"ts": str(self._hub.clock())}
 
-    def _auth(self, request: s.Request) -> dict[str, Any]:
+    def _auth(self, request: s.Request, after: After) -> dict[str, Any]:
         if request.token is UNSET:
             raise Problem(INVALID_REQUEST, "auth needs a token", {"field": "token"})
         who = self._hub.authenticator.verify(f"Bearer {request.token}", self._hub.clock())
@@ -278,51 +391,78 @@ class Session(WSListener):
         self.identity = who
         return {"account": who.account, "expires_at": str(who.expires_ns)}
 
-    def _subscribe(self, request: s.Request) -> dict[str, Any]:
+    def _subscribe(self, request: s.Request, after: After) -> dict[str, Any]:
         asked = [(key, channel) for channel in _channels(request) for key in self._keys(channel)]
         wanted = {key for key, _ in asked} | self._subscribed.keys()
         if len(wanted) > SUBSCRIPTIONS_MAX:
             raise Problem(INVALID_REQUEST, f"a connection may have {SUBSCRIPTIONS_MAX} subscriptions")
         self._spend_on(asked)
+        said = []
         for key, channel in asked:
             stream = self._hub.streams.open(key)
-            stream.members[self.format][self] = None
-            self._subscribed[key] = stream
-            self._send_snapshot_later(stream, channel, gap=False)
-        return {"channels": [_described(self._subscribed[key]) for key, _ in asked]}
+            if key not in self._subscribed:
+                self._subscribed[key] = stream
+                stream.join(self)
+                self._hub.words[_SUBSCRIPTIONS[key.channel]] += 1
+            said.append(self._bring_up(stream, channel, after, gap=False))
+        return {"channels": said}
 
-    def _resync(self, request: s.Request) -> dict[str, Any]:
+    def _resync(self, request: s.Request, after: After) -> dict[str, Any]:
         asked = [(key, channel) for channel in _channels(request) for key in self._keys(channel)]
         for key, _ in asked:
             if key not in self._subscribed:
-                raise Problem(INVALID_REQUEST, "not subscribed", {"channel": key[0], "symbol": key[1]})
+                raise Problem(
+                    INVALID_REQUEST, "not subscribed", {"channel": key.channel, "symbol": key.subject}
+                )
         self._spend_on(asked)
-        for key, channel in asked:
-            self._send_snapshot_later(self._subscribed[key], channel, gap=True)
-        return {"channels": [_described(self._subscribed[key]) for key, _ in asked]}
+        return {
+            "channels": [
+                self._bring_up(self._subscribed[key], channel, after, gap=True) for key, channel in asked
+            ]
+        }
 
-    def _send_snapshot_later(self, stream: Stream, channel: s.ChannelRequest, *, gap: bool) -> None:
-        from_seq = None if channel.from_seq is UNSET else channel.from_seq
-        if from_seq is not None:
-            # What was seen of another epoch may have been withdrawn.
-            gap = channel.epoch != self._hub.follower.epoch
+    def _bring_up(
+        self, stream: Stream, channel: s.ChannelRequest, after: After, *, gap: bool
+    ) -> dict[str, Any]:
+        """What brings a client to where the stream is: the messages that it has not got, or a snapshot."""
+        missed = stream in self._missed
         self._missed.pop(stream, None)
-        encoded = stream.snapshot(self.format, gap=gap, from_seq=None if gap else from_seq)
-        self._after_reply.append((stream, encoded))
+        said = _described(stream)
+        epoch = self._hub.follower.epoch
+        if channel.from_seq is not UNSET:
+            # What was seen of another epoch may have been withdrawn.
+            known = channel.epoch == epoch
+            lost = stream.since(self.format, channel.from_seq) if known and not missed else None
+            if lost is not None:
+                self._hub.words[metrics.FEED_RESYNCS.word("filled")] += 1
+                said["filled"] = sum(len(encoded.messages) for encoded in lost)
+                after += [(stream, encoded) for encoded in lost]
+                return said
+            if known and isinstance(stream, OrdersStream):
+                after.append((stream, stream.resumed(channel.from_seq)))
+                return said
+            gap = True
+        if gap:
+            self._hub.words[metrics.FEED_RESYNCS.word("snapshot")] += 1
+        after.append((stream, stream.snapshot_for(self.format, gap=gap)))
+        return said
 
-    def _unsubscribe(self, request: s.Request) -> dict[str, Any]:
+    def _unsubscribe(self, request: s.Request, after: After) -> dict[str, Any]:
         left = []
         for channel in _channels(request):
             subjects = set(channel.symbols) if channel.symbols is not UNSET else None
             for key, stream in list(self._subscribed.items()):
-                if key[0] != channel.name or (subjects is not None and key[1] not in subjects):
-                    continue
-                if channel.depth is not UNSET and channel.depth != key[2]:
-                    continue
-                del self._subscribed[key]
-                self._missed.pop(stream, None)
-                self._hub.streams.leave(stream, self)
-                left.append(_described(stream))
+                if (
+                    key.channel == channel.name
+                    and (subjects is None or key.subject in subjects)
+                    and (channel.depth is UNSET or channel.depth == key.depth)
+                    and (channel.interval is UNSET or channel.interval == key.interval)
+                ):
+                    del self._subscribed[key]
+                    self._missed.pop(stream, None)
+                    self._hub.words[_SUBSCRIPTIONS[key.channel]] -= 1
+                    self._hub.streams.leave(stream, self)
+                    left.append(_described(stream))
         return {"channels": left}
 
     def _keys(self, channel: s.ChannelRequest) -> list[Key]:
@@ -335,24 +475,138 @@ class Session(WSListener):
                 raise Problem(UNAUTHORIZED, f"{name} is private: send auth first", {"channel": name})
             if not self.identity.scopes & READ:
                 raise Problem(FORBIDDEN, "the token's scope does not allow this", {"channel": name})
-            return [(name, self.identity.account, 0)]
+            return [Key(name, self.identity.account)]
         if name not in s.PUBLIC_CHANNELS:
             known = ", ".join((*s.PUBLIC_CHANNELS, *s.PRIVATE_CHANNELS))
             raise Problem(INVALID_REQUEST, f"there is no such channel; known: {known}", {"channel": name})
         if channel.symbols is UNSET:
             raise Problem(INVALID_REQUEST, f"{name} needs symbols", {"channel": name})
-        depth = 0
-        if name == s.BOOK:
-            depth = s.DEPTH_DEFAULT if channel.depth is UNSET else channel.depth
-            if depth not in s.DEPTHS:
-                known = ", ".join(map(str, s.DEPTHS))
-                raise Problem(INVALID_REQUEST, f"depth is one of {known}", {"field": "depth"})
+        depth = _depth_of(channel)
+        interval = _interval_of(channel)
         for symbol in channel.symbols:
             if symbol not in self._hub.follower.shard.markets:
                 raise Problem(UNKNOWN_SYMBOL, details={"symbol": symbol})
             if name == s.PRICE and self.format == s.BIN_V1:
                 s.price_symbol_of(symbol)
-        return [(name, symbol, depth) for symbol in channel.symbols]
+        return [Key(name, symbol, depth, interval) for symbol in channel.symbols]
+
+    # --- orders -------------------------------------------------------------------------------------
+
+    def _trader(self) -> Identity:
+        """Raises Problem: 2001, 2003, 3029."""
+        who = self.identity
+        if who is None:
+            raise Problem(UNAUTHORIZED, "orders need a token: send auth first")
+        if not who.scopes & TRADE:
+            raise Problem(FORBIDDEN, "the token's scope does not allow this")
+        if self._unanswered >= ORDERS_UNANSWERED_MAX:
+            raise Problem(RATE_LIMITED, f"{ORDERS_UNANSWERED_MAX} orders wait for their answer")
+        return who
+
+    def _place(self, request: s.Request, after: After) -> None:
+        who = self._trader()
+        if request.order is UNSET:
+            raise Problem(INVALID_REQUEST, "order.place needs order, as POST /orders takes it")
+        hub, id = self._hub, _id_of(request)
+
+        def answer(said: OrderReply | Problem) -> None:
+            self._unanswered -= 1
+            if self._own_orders is not None and isinstance(said, OrderReply):
+                self._own(int(said.order_id.rpartition("-")[2]))
+            self._answer("order.place", id, said)
+
+        hub.entry.place(who, bytes(request.order), hub.clock(), answer)
+        self._unanswered += 1
+
+    def _cancel(self, request: s.Request, after: After) -> None:
+        who = self._trader()
+        if request.order_id is UNSET:
+            raise Problem(INVALID_REQUEST, "order.cancel needs order_id", {"field": "order_id"})
+        id = _id_of(request)
+
+        def answer(said: OrderReply | Problem) -> None:
+            self._unanswered -= 1
+            self._answer("order.cancel", id, said)
+
+        self._hub.entry.cancel(who, request.order_id, answer)
+        self._unanswered += 1
+
+    def _cancel_on_disconnect(self, request: s.Request, after: After) -> dict[str, Any]:
+        self._trader()
+        if request.on is UNSET:
+            raise Problem(INVALID_REQUEST, "cancel_on_disconnect needs on", {"field": "on"})
+        if not request.on:
+            self._own_orders = None
+        elif self._own_orders is None:
+            self._own_orders = {}
+        return {"on": request.on}
+
+    def _own(self, number: int) -> None:
+        """An order that ends with the connection, at once if that has ended already."""
+        own = self._own_orders
+        assert own is not None
+        if self.closing and self not in self._hub.sessions:
+            self._cancel_left(number)
+            return
+        own[number] = None
+        if len(own) > OWN_ORDERS_MAX:
+            for known in list(own):
+                if not self._is_open(known):
+                    del own[known]
+
+    def _is_open(self, number: int) -> bool:
+        order = self._hub.follower.shard.order(number)
+        return order is not None and order.status in (NEW, PARTIALLY_FILLED)
+
+    def _cancel_left(self, number: int) -> None:
+        if self.identity is not None and self._is_open(number):
+            try:
+                self._hub.entry.cancel_number(self.identity, number, lambda said: None)
+            except Problem:
+                _log.warning("an order of a connection that ended could not be canceled")
+
+    _ops: ClassVar[dict[str, Callable[[Session, s.Request, After], dict[str, Any] | None]]] = {
+        "auth": _auth,
+        "subscribe": _subscribe,
+        "unsubscribe": _unsubscribe,
+        "resync": _resync,
+        "ping": _ping,
+        "order.place": _place,
+        "order.cancel": _cancel,
+        "cancel_on_disconnect": _cancel_on_disconnect,
+    }
+
+
+After = list[tuple[Stream, Encoded]]
+"""What is sent behind the reply."""
+_ORDER_OPS = ("order.place", "order.cancel")
+_REQUEST_WORDS = {op: metrics.FEED_REQUESTS.word(op.removeprefix("order."), "ok") for op in Session._ops}
+_OTHER_REQUESTS = metrics.FEED_REQUESTS.word("other", "ok")
+
+
+def _id_of(request: s.Request) -> int | str | None:
+    return None if request.id is UNSET else request.id
+
+
+def _depth_of(channel: s.ChannelRequest) -> int:
+    depths = {s.BOOK: s.DEPTHS, s.BOOK_L3: s.DEPTHS_L3}.get(channel.name)
+    if depths is None:
+        return 0
+    depth = s.DEPTH_DEFAULT if channel.depth is UNSET else channel.depth
+    if depth not in depths:
+        known = ", ".join(map(str, depths))
+        raise Problem(INVALID_REQUEST, f"depth is one of {known}", {"field": "depth"})
+    return depth
+
+
+def _interval_of(channel: s.ChannelRequest) -> str:
+    if channel.name != s.CANDLES:
+        return ""
+    interval = s.INTERVAL_DEFAULT if channel.interval is UNSET else channel.interval
+    if interval not in s.INTERVALS:
+        known = ", ".join(s.INTERVALS)
+        raise Problem(INVALID_REQUEST, f"interval is one of {known}", {"field": "interval"})
+    return interval
 
 
 def _channels(request: s.Request) -> list[s.ChannelRequest]:
@@ -367,6 +621,8 @@ def _described(stream: Stream) -> dict[str, Any]:
         said["symbol"] = stream.subject
     if stream.depth:
         said["depth"] = stream.depth
+    if stream.interval:
+        said["interval"] = stream.interval
     return said
 
 
