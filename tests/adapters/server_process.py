@@ -73,11 +73,13 @@ def serving(
     spin: bool = False,
     idle_wait_ms: int = 10,
     profile: str = "hft",
+    code: int = 0,
     **limits: int,
 ) -> Iterator[Served]:
     ports = ports or free_ports(listeners)
     wanted = json.dumps(
         {"profile": profile, "ports": ports, "spin": spin, "idle_wait_ms": idle_wait_ms, "limits": limits}
+        | {"code": code}
     )
     process = subprocess.Popen(
         [sys.executable, __file__, wanted], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -194,9 +196,13 @@ def serve_baseline_profile(wanted: dict[str, Any]) -> None:
 
     def start() -> baseline.Started:
         application = Application(baseline.close_after_answer)
-        return baseline.Started(application.wsgi, application.turn, lambda: print("ended", flush=True))
+        return baseline.Started(application.wsgi, application.turn, close)
 
-    baseline.serve(start, [(HOST, port) for port in wanted["ports"]], body_bytes_max=1 << 20)
+    def close() -> int:
+        print("ended", flush=True)
+        return wanted["code"]
+
+    sys.exit(baseline.serve(start, [(HOST, port) for port in wanted["ports"]], body_bytes_max=1 << 20))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -57,3 +59,23 @@ def test_a_signal_ends_it_and_the_worker_closes_what_it_opened(served: Served):
     served.process.wait(timeout=20)
     assert served.process.returncode == 0
     assert served.process.stdout.read() == "ended\n"
+
+
+def test_what_the_worker_found_at_its_end_is_the_exit_code():
+    with serving(profile="baseline", code=70) as served:
+        served.process.terminate()
+
+        assert served.process.wait(timeout=20) == 70
+
+
+def test_a_start_that_fails_in_the_worker_ends_the_server_with_its_exit_code():
+    ended = subprocess.run([sys.executable, "-c", FAILING_START], capture_output=True, text=True, timeout=20)
+
+    assert ended.returncode == 78, ended.stderr
+
+
+FAILING_START = """
+import sys
+from tradsys.adapters.http import baseline
+sys.exit(baseline.serve(lambda: 78, [("127.0.0.1", 0)], body_bytes_max=1000))
+"""

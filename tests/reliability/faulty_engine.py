@@ -13,6 +13,7 @@ from typing import Any
 
 from tradsys.adapters.log.files import OsFiles
 from tradsys.compose import engine
+from tradsys.compose.start import start_engine
 from tradsys.settings import load
 from tradsys.venue.venue import Outcome, Venue
 
@@ -62,4 +63,4 @@ if __name__ == "__main__":
     else:
         DyingFiles.moment, DyingFiles.appends_left = moment, count
         engine.OsFiles = DyingFiles  # type: ignore[misc]
-    sys.exit(engine.serve_engine(load(os.environ)))
+    sys.exit(start_engine(load(os.environ)))

@@ -34,9 +34,9 @@ def serve(name: str) -> int:
         print(f"tradsys: {fault}", file=sys.stderr, flush=True)
         return EXIT_CONFIGURATION
     if name == Process.ENGINE:
-        from tradsys.compose.engine import serve_engine
+        from tradsys.compose.start import start_engine
 
-        return serve_engine(settings)
+        return start_engine(settings)
     if name == Process.HISTORY:
         from tradsys.compose.history import serve_history
 

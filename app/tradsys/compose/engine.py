@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, MutableSequence
@@ -27,7 +26,6 @@ from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.http.orders import Desk
 from tradsys.adapters.http.server import Limits, Server, close_after_answer
 from tradsys.adapters.log.files import OsFiles
-from tradsys.adapters.log.lock import DirectoryLocked, lock_directory
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
 from tradsys.adapters.page.waking import Bells
@@ -35,7 +33,6 @@ from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
 from tradsys.compose.addresses import HOST, addresses, browser_origins
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
-    EXIT_LOCKED,
     PAGE_FILE,
     end,
     internal_secret,
@@ -60,26 +57,22 @@ GC_THRESHOLD = 700
 
 
 def serve_engine(settings: Settings) -> int:
-    """Run the engine until it is told to stop; returns its exit code."""
-    directory = settings.data_dir
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    """Run the engine until it is told to stop; returns its exit code. The directory is this process's own."""
     if settings.profile == "baseline":
         return serve_baseline(settings)
+    return _code_of(lambda: Engine(settings).run())
+
+
+def _code_of(run: Callable[[], int]) -> int:
+    """The exit code that `run` gives, or that its fault has; the fault is told."""
     try:
-        lock = lock_directory(directory)
-    except DirectoryLocked as locked:
-        return end(EXIT_LOCKED, str(locked))
-    try:
-        engine = Engine(settings)
-        return engine.run()
+        return run()
     except JournalError as error:
         return end(EXIT_JOURNAL, f"journal: {error}")
     except (SettingsError, KeyFileError) as error:
         return end(EXIT_CONFIGURATION, str(error))
     except OSError as error:
         return end(1, str(error))
-    finally:
-        os.close(lock)
 
 
 def serve_baseline(settings: Settings) -> int:
@@ -87,23 +80,28 @@ def serve_baseline(settings: Settings) -> int:
     # Not at the top: meinheld is there for tests only.
     from tradsys.adapters.http import baseline
 
-    def start() -> baseline.Started:
-        lock = lock_directory(settings.data_dir)
-        engine = Engine(settings, baseline.close_after_answer, baseline.read_order, baseline.write_order)
-        engine.server = baseline.Worker()
+    def start() -> baseline.Started | int:
+        engines: list[Engine] = []
 
-        def close() -> None:
+        def make() -> int:
+            engines.append(
+                Engine(settings, baseline.close_after_answer, baseline.read_order, baseline.write_order)
+            )
+            return 0
+
+        def close() -> int:
             engine.close()
-            os.close(lock)
+            return 0
 
-        return baseline.Started(engine.app, engine.each_turn, close)
+        code = _code_of(make)
+        if code:
+            return code
+        engine = engines[0]
+        engine.server = baseline.Worker()
+        return baseline.Started(engine.app, engine.each_turn, lambda: _code_of(close))
 
     listeners = [(settings.host, port) for port in ports_of(settings)]
-    try:
-        baseline.serve(start, listeners, body_bytes_max=settings.batch_body_bytes_max * 4 // 3)
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
-    return 0
+    return baseline.serve(start, listeners, body_bytes_max=settings.batch_body_bytes_max * 4 // 3)
 
 
 def ports_of(settings: Settings) -> tuple[int, int, int, int]:

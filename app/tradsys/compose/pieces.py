@@ -20,7 +20,6 @@ from tradsys.settings import Settings, SettingsError
 from tradsys.venue.ports import Unauthorized
 
 EXIT_JOURNAL = 70
-EXIT_LOCKED = 75
 
 KEY_FILE = "hs256.key"
 PAGE_FILE = "page"

@@ -10,6 +10,7 @@ apart by asking the socket, which is what this profile pays for having more than
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -35,13 +36,33 @@ class Started(Struct, frozen=True):
 
     app: WSGIApplication
     each_turn: Callable[[], None]
-    close: Callable[[], None]
-    """Called once, after the last answer."""
+    close: Callable[[], int]
+    """Called once, after the last answer; what it returns is the exit code."""
 
 
-def serve(start: Callable[[], Started], listeners: Sequence[tuple[str, int]], *, body_bytes_max: int) -> None:
-    """Serve until SIGTERM or SIGINT; ends with SystemExit. A worker that ends otherwise is started again."""
-    _Baseline(start, listeners, body_bytes_max).run()
+Start = Callable[[], Started | int]
+"""Called in the worker; a number is the exit code of a start that failed."""
+
+
+def serve(start: Start, listeners: Sequence[tuple[str, int]], *, body_bytes_max: int) -> int:
+    """Serve until SIGTERM or SIGINT, or until a start fails; returns the exit code.
+
+    A worker that ends otherwise is started again.
+    """
+    server = _Baseline(start, listeners, body_bytes_max)
+    arbiter = os.getpid()
+    try:
+        server.run()
+    except SystemExit as ended:
+        if os.getpid() != arbiter:
+            raise
+        # What its worker found says more than gunicorn's own code.
+        return server.code[0] or (ended.code if isinstance(ended.code, int) else 1)
+    except Exception:
+        # meinheld's log fails on gunicorn's line about a worker that ended with an error.
+        if not server.code[0]:
+            raise
+    return server.code[0]
 
 
 def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
@@ -52,10 +73,10 @@ def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str],
 class _Baseline(BaseApplication):  # type: ignore[misc]
     """gunicorn's configuration, and the way to its worker."""
 
-    def __init__(
-        self, start: Callable[[], Started], listeners: Sequence[tuple[str, int]], body_bytes_max: int
-    ):
+    def __init__(self, start: Start, listeners: Sequence[tuple[str, int]], body_bytes_max: int):
         self._start = start
+        self.code = mmap.mmap(-1, 1)
+        """The worker's exit code, in memory that both processes see."""
         self._started: Started | None = None
         self._settings = {
             "bind": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in listeners],
@@ -75,13 +96,18 @@ class _Baseline(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def load(self) -> WSGIApplication:
-        self._started = started = self._start()
+        started = self._start()
+        if isinstance(started, int):
+            self.code[0] = started
+            # Before the worker has booted this ends gunicorn, too.
+            raise RuntimeError(f"the start failed with exit code {started}")
+        self._started = started
         _tick(started.each_turn)
         return _served(started)
 
     def _close(self) -> None:
         if self._started is not None:
-            self._started.close()
+            self.code[0] = self._started.close()
 
 
 class Worker:
