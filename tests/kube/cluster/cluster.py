@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 import threading
@@ -213,12 +212,3 @@ def _locked() -> Iterator[None]:
         except BlockingIOError:
             raise Refused("another `up` or `down` of this machine's cluster is under way") from None
         yield
-
-
-def cpus_of(text: str) -> set[int]:
-    """The CPUs of a list as the kernel writes it: "0-2,5" is {0, 1, 2, 5}."""
-    cpus: set[int] = set()
-    for part in re.findall(r"[0-9-]+", text):
-        first, _, last = part.partition("-")
-        cpus.update(range(int(first), int(last or first) + 1))
-    return cpus
