@@ -304,6 +304,9 @@ class Ingress(Api, frozen=True, kw_only=True):
         Meta(description="`Gateway`: HTTPRoute and GRPCRoute. `Ingress`: paths. `None`: Services only."),
     ] = "None"
     host: Annotated[str, Meta(max_length=253, description="Host name of the venue.")] = ""
+    scheme: Annotated[
+        Literal["https", "http"], Meta(description="What clients speak; the venue names itself by it.")
+    ] = "https"
     parent_refs: Annotated[
         list[ParentRef], Meta(max_length=8, description="Gateways.", extra_json_schema=map_of("name"))
     ] = []

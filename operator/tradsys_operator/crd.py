@@ -133,6 +133,10 @@ def _of_struct(described: inspect.StructType, defaults: bool) -> Schema:
 
 
 def _default_of(field: inspect.Field) -> Any:
+    if isinstance(field.default, api.Api) and field.default.rules:
+        # The API server evaluates the rules on the default itself, before it fills in what is inside.
+        named = zip(field.default.__struct_fields__, field.default.__struct_encode_fields__, strict=True)
+        return {encoded: msgspec.to_builtins(getattr(field.default, name)) for name, encoded in named}
     if field.default is not msgspec.NODEFAULT:
         return msgspec.to_builtins(field.default) if field.default is not None else None
     return msgspec.to_builtins(field.default_factory())

@@ -13,7 +13,7 @@ from tradsys_operator import names
 from tradsys_operator.api import Gate, Instrument
 from tradsys_operator.render.network import GATE, K6
 from tradsys_operator.render.pods import CONTAINER_SECURITY, POD_SECURITY, guaranteed, variable
-from tradsys_operator.render.shard import DATA, KEYS, seed_text
+from tradsys_operator.render.shard import DATA, KEYS, settings_text
 from tradsys_operator.revisions import Revision
 
 SYMBOL = Instrument(symbol="SANDBOX-USD", tick_size="0.01", lot_size="0.0001")
@@ -51,7 +51,7 @@ def config_map(venue: str, gate_run: str) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": gate_run, "labels": gate_labels(venue, gate_run, GATE)},
-        "data": {f"{SHARD}.yaml": seed_text([SYMBOL], [ACCOUNT])},
+        "data": {f"{SHARD}.yaml": settings_text([SYMBOL], [ACCOUNT])},
     }
 
 

@@ -27,14 +27,18 @@ def routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
 
 
 def paths(venue: str, spec: VenueSpec) -> list[tuple[str, bool, str, int]]:
-    """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names none."""
+    """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names none.
+
+    Without a Gateway nothing rewrites paths, so `/api/v1/` is the read model there: the engine's redirects end at it.
+    """
     first = names.shard(venue, spec.shards[0].name)
     made = [
         (f"/s/{shard.name}/", True, names.shard(venue, shard.name), names.REST_PORT) for shard in spec.shards
     ]
+    if spec.ingress.provider == "Gateway":
+        made.append(("/api/v1/", True, first, names.REST_PORT))
     return [
         *made,
-        ("/api/v1/", True, first, names.REST_PORT),
         ("/ws", False, first, names.WS_PORT),
         ("/", True, first, names.QUERY_PORT),
     ]
@@ -56,20 +60,28 @@ def _backend(service: str, port: int) -> dict[str, Any]:
     return {"group": "", "kind": "Service", "name": service, "port": port, "weight": 1}
 
 
+def _rewrite(path: dict[str, str]) -> dict[str, Any]:
+    return {"type": "URLRewrite", "urlRewrite": {"path": path}}
+
+
 def _http_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
     rules = []
     for shard in spec.shards:
         # Each shard has its own streams; the feed knows them by one path.
+        service = names.shard(venue, shard.name)
         rules.append(
             {
                 "matches": [{"path": {"type": "Exact", "value": f"/s/{shard.name}/ws"}}],
-                "filters": [
-                    {
-                        "type": "URLRewrite",
-                        "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/ws"}},
-                    }
-                ],
-                "backendRefs": [_backend(names.shard(venue, shard.name), names.WS_PORT)],
+                "filters": [_rewrite({"type": "ReplaceFullPath", "replaceFullPath": "/ws"})],
+                "backendRefs": [_backend(service, names.WS_PORT)],
+            }
+        )
+        # The read model has the paths of the engine; where the engine sends clients on, the prefix tells them apart.
+        rules.append(
+            {
+                "matches": [{"path": {"type": "PathPrefix", "value": f"/q/{shard.name}"}}],
+                "filters": [_rewrite({"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"})],
+                "backendRefs": [_backend(service, names.QUERY_PORT)],
             }
         )
     for path, prefix, service, port in paths(venue, spec):

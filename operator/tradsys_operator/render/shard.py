@@ -303,9 +303,11 @@ def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
     """A settings file for each shard: the instruments that an empty journal begins with."""
     by_symbol = {instrument.symbol: instrument for instrument in spec.instruments}
     data = {
-        f"{shard.name}.yaml": seed_text([by_symbol[symbol] for symbol in shard.symbols], [])
+        f"{shard.name}.yaml": settings_text([by_symbol[symbol] for symbol in shard.symbols], [])
+        + public_text(spec, shard)
         for shard in spec.shards
     }
+    data["gateway.yaml"] = "{}\n"
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -314,7 +316,20 @@ def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
     }
 
 
-def seed_text(instruments: list[Instrument], accounts: list[str]) -> str:
+def public_text(spec: VenueSpec, shard: Shard) -> str:
+    """Where clients reach the shard's processes behind an ingress; nothing without one."""
+    ingress = spec.ingress
+    if ingress.provider == "None":
+        return ""
+    root = f"{ingress.scheme}://{ingress.host}"
+    # Only a Gateway can rewrite paths; elsewhere `/` is the read model, of the first shard.
+    query = f"{root}/q/{shard.name}" if ingress.provider == "Gateway" else root
+    streams = f"{root.replace('http', 'ws', 1)}"
+    urls = {"public_url": root, "public_query_url": query, "public_ws_url": streams}
+    return str(yaml.safe_dump(urls, sort_keys=False))
+
+
+def settings_text(instruments: list[Instrument], accounts: list[str]) -> str:
     """The settings file of a shard with so many instruments and accounts."""
     seed = {
         "symbols": [_seed_symbol(instrument) for instrument in instruments],

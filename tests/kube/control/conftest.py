@@ -1,0 +1,42 @@
+"""A real API server with the operator's CRDs, on loopback, once for all tests of this folder.
+
+`make tools GROUP="etcd kube-apiserver kube-controller-manager kubectl"` builds what it needs; without it these tests
+are skipped, except under E2E=1, where they must run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+import yaml
+
+from tests.kube.cluster.control_plane import control_plane
+from tests.kube.cluster.places import MissingProgram, program
+from tradsys_operator import crd
+
+NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory):
+    try:
+        for name in NEEDED:
+            program(name)
+    except MissingProgram as missing:
+        if os.environ.get("E2E") == "1":
+            raise
+        pytest.skip(str(missing))
+    with control_plane(tmp_path_factory.mktemp("control-plane")) as plane:
+        plane.apply(yaml.safe_dump_all(crd.crds()))
+        for each in crd.crds():
+            plane.kubectl("wait", "--for=condition=Established", f"crd/{each['metadata']['name']}")
+        yield plane
+
+
+@pytest.fixture
+def run():
+    """Runs a coroutine to its end."""
+    with asyncio.Runner() as runner:
+        yield runner.run
