@@ -260,6 +260,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """REST of query and the console as clients reach them; the engine's redirects lead there."""
     public_ws_url: str = ""
     """Streams as clients reach them, without /ws: wss://venue.example."""
+    other_symbols: tuple[str, ...] = ()
+    """SYMBOL=ENDPOINT of other shards, told with code 1021: SOL-USD=https://venue.example/s/b/api/v1."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call from a browser, beside the console's own (by public_query_url or host)."""
     internal_secret_file: str = ""
@@ -496,6 +498,9 @@ def _check_together(settings: Settings) -> None:
         url = getattr(settings, name)
         if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+", url):
             raise SettingsError(name, f"{url!r} is not a URL without a path, like {scheme}s://venue.example")
+    for text in settings.other_symbols:
+        if not re.fullmatch(r"[A-Z0-9]{1,15}-[A-Z0-9]{1,15}=https?://[^\s=]+", text):
+            raise SettingsError("other_symbols", f"{text!r} is not SYMBOL=ENDPOINT, like SOL-USD=https://…")
     if bool(settings.grpc_certificate_file) != bool(settings.grpc_key_file):
         raise SettingsError("grpc_certificate_file", "and grpc_key_file need each other")
     if settings.grpc_client_ca_file and not settings.grpc_certificate_file:
@@ -513,6 +518,7 @@ _HINTS = get_type_hints(Settings, include_extras=True)
 _LISTS = {
     "cors_origins": "a list of origins",
     "gateway_shards": "a list of shards",
+    "other_symbols": "a list of symbols",
     "grpc_client_names": "a list of names",
 }
 

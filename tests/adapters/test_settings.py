@@ -319,3 +319,14 @@ def test_describe_documents_each_setting_with_one_sentence_and_its_limits():
         assert row.doc.endswith("."), row.name
         assert row.limits, row.name
         assert row.env == ("" if row.name == "seed" else f"TRADSYS_{row.name.upper()}")
+
+
+@pytest.mark.parametrize(
+    "text", ["SOL-USD", "SOL-USD=venue.example", "sol-usd=http://b", "SOL-USD=http://b,"]
+)
+def test_another_shards_symbol_is_given_with_its_endpoint(text):
+    with pytest.raises(SettingsError, match=r"other_symbols: .* is not SYMBOL=ENDPOINT"):
+        load({"TRADSYS_OTHER_SYMBOLS": text})
+
+    good = "SOL-USD=https://b.example/s/b/api/v1, DOGE-USD=http://c"
+    assert load({"TRADSYS_OTHER_SYMBOLS": good}).other_symbols == tuple(good.split(", "))

@@ -191,7 +191,8 @@ class Engine:
         desk = Desk(
             self.venue,
             query_url=addresses(settings).query,
-            other_symbols={},
+            # A symbol that is this shard's own is never looked up here: every shard may get the same list.
+            other_symbols=dict(symbol.split("=", 1) for symbol in settings.other_symbols),
             count_order=counter_of(self._words, metrics.ORDER_DURATION.series()),
             read_order=self._read_order,
             write_order=self._write_order,

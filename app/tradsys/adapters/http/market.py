@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import Desk, limit_of, refuse_other_parameters
-from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem
+from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import encode
 from tradsys.codec.market_v1 import Symbols, Trades, book_of, recent_trades_of, symbol_of, ticker_of
 from tradsys.core.market import RECENT_TRADES_MAX, Market
@@ -107,8 +107,7 @@ class CandlesResource(MarketResource):
     """GET /market/{symbol}/candles: answered by `query`"""
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse, symbol: str) -> None:
-        if symbol not in self.venue.shard.markets:
-            raise Problem(UNKNOWN_SYMBOL)
+        self.market(symbol)
         self.desk.elsewhere(req, resp)
 
 
