@@ -72,6 +72,7 @@ packages: ## Install the system packages that the tests need (wrk, strace, chrom
 .PHONY: test
 test: $(DEV_ENV) packages ## Check everything: style, types, layers, tests with coverage, planted bugs (≤ 15 minutes).
 	@rm -f build/stages/$@
+	@$(PYTHON) tools/build.py measure
 	@$(STAGE) 200 style $(BIN)/ruff check .
 	@$(STAGE) 200 format $(BIN)/ruff format --check .
 	@$(STAGE) 400 types $(BIN)/mypy
@@ -203,6 +204,11 @@ dashboards: $(DEV_ENV) ## Write dashboards/*.json and the rules of the objective
 dashboards-preview: $(DEV_ENV) ## Show every panel in build/dashboards/index.html: a venue under load, a real Prometheus (SECONDS=60).
 	@$(MAKE) tools GROUP=prometheus
 	@$(BIN)/python -m dashboards.source.preview --seconds $(or $(SECONDS),60)
+
+.PHONY: slo
+slo: $(DEV_ENV) ## Does this build hold its objectives? (PROFILE=target, phase1, phase2, ci; APP=another build; K6=docker.)
+	@$(if $(K6),,$(PYTHON) tools/build.py k6)
+	@exec $(BIN)/python -m loadtests.slo --profile $(or $(PROFILE),target) $(if $(APP),--app $(APP))
 
 # --- keep up ------------------------------------------------------------------
 

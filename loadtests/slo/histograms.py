@@ -1,8 +1,8 @@
 """What a venue's /metrics say, and what happened between two scrapes of them.
 
-A histogram of Prometheus counts events up to each of its bounds. Whether a share of them was within a bound is
-therefore known exactly. A percentile, and a threshold between two bounds, are interpolated: as if the events of a
-bucket lay evenly between its bounds, which is how Prometheus's own histogram_quantile does it.
+A histogram of Prometheus counts events up to each of its bounds. What share of them was within a bound is
+therefore known exactly. A percentile, and a threshold between two bounds, are interpolated: as if the events
+of a bucket lay evenly between its bounds, which is how Prometheus's own histogram_quantile does it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Histogram(Struct, frozen=True):
         )
 
     def within(self, threshold: float) -> float:
-        """The share of events up to the threshold: exact at a bound, interpolated between two; NaN of none."""
+        """The share of events up to the threshold: exact at a bound, else interpolated; NaN of none."""
         if not self.count:
             return math.nan
         inside, lower = 0.0, 0.0
@@ -99,7 +99,7 @@ class Scrape(Struct, frozen=True):
         )
 
     def total(self, name: str, chosen: Mapping[str, list[str]] | None = None) -> float:
-        """A counter's series added up, those whose labels have one of the chosen values; KeyError of no series."""
+        """A counter's series added up, those with the chosen label values; KeyError of no series."""
         return sum(
             value
             for labels, value in self.samples[name]

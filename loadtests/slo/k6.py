@@ -1,7 +1,8 @@
 """k6 as a process: the binary of `make tools`, or the image with K6=docker.
 
-Its exit code alone is not believed: with no threshold that can fail it is 0 for a run in which nothing was answered.
-The scripts carry guards (venue.js) and write what they found to a file; a run without that file has failed.
+Its exit code alone is not believed: with no threshold that can fail it is 0 for a run in which nothing was
+answered. The scripts carry guards (venue.js) and write what they found to a file; a run without that file has
+failed.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class Run(Struct, frozen=True):
         if self.findings is None:
             return [f"{self.script} ended with {self.exit_code} and no findings: {self.said}"]
         found = self.findings
-        problems = [f"{self.script}: wrong answer, {count} times: {name}" for name, count in found.wrong.items()]
+        problems = [
+            f"{self.script}: wrong answer, {count} times: {name}" for name, count in found.wrong.items()
+        ]
         if found.failed_ratio > 0:
             problems.append(f"{self.script}: {found.failed_ratio:.2%} of the requests failed")
         if found.samples == 0:
@@ -88,6 +91,8 @@ class K6:
     def start(self, script: Path, env: Mapping[str, str], verdict: Path) -> subprocess.Popen[str]:
         """Start a script; `finish` waits for it. k6 gets no CPU of the engine's, see venue.py."""
         arguments = ["run", "--no-usage-report", "--quiet", "--no-color", "--log-format", "raw"]
+        # Two at once would quarrel about the port of k6's own API.
+        arguments += ["--address", "127.0.0.1:0"]
         given = {**env, "VERDICT_FILE": str(verdict)}
         if self.docker:
             folders = {str(script.parent.resolve()), str(verdict.parent.resolve())}

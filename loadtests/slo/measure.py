@@ -73,7 +73,7 @@ def attempt(
     scripts: Path,
     tell: Callable[[str], None],
 ) -> Attempt:
-    """Measure once. A venue that does not come up or stay up fails; K6Error and OSError are not the venue's fault."""
+    """Measure once. A venue that does not come up or stay up fails. Raises OSError of this machine."""
     with tempfile.TemporaryDirectory(prefix="slo-") as folder:
         before = noise.calibrate()
         conditions = _conditions()
@@ -105,9 +105,7 @@ def judged(
     # Metrics are up to a second old when they are seen: noise counts for its own window and the next.
     own = [window.quietness.quiet for window in windows]
     steady = noise.steady(*calibrations)
-    quiet = [
-        steady and here and before for here, before in zip(own, [True, *own[:-1]], strict=True)
-    ]
+    quiet = [steady and here and before for here, before in zip(own, [True, *own[:-1]], strict=True)]
     calm = bool(quiet) and sum(quiet) >= CALM_WINDOWS * len(quiet)
     orders, *_ = runs
     samples_min = profile.gate.samples_min
@@ -154,7 +152,7 @@ def _failed(problem: str, conditions: dict[str, str]) -> Attempt:
 def _loaded(
     venue: Venue, profile: Profile, k6: K6, scripts: Path, folder: Path, tell: Callable[[str], None]
 ) -> tuple[list[Look], list[Run]]:
-    """Run the scripts against the venue; the looks at it from just before until after, and the finished runs."""
+    """Run the scripts against the venue; the looks at it, from just before until after, and the runs."""
     gate = profile.gate
     env = {"BASE_URL": venue.url, "WS_URL": venue.ws_url, "TOKEN": venue.token, "SYMBOL": SYMBOL}
     tell("warming up")
@@ -167,7 +165,11 @@ def _loaded(
         return [], [warm]
     tell(f"{gate.rate_per_s} orders a second for {gate.duration_s} s")
     # The listeners come first and stay longer, so that every order has somebody to be told to.
-    listeners = {"SUBSCRIBERS": str(gate.subscribers), "DURATION_S": str(gate.duration_s + 4), "MIN_SAMPLES": "1"}
+    listeners = {
+        "SUBSCRIBERS": str(gate.subscribers),
+        "DURATION_S": str(gate.duration_s + 4),
+        "MIN_SAMPLES": "1",
+    }
     orders = {
         "RATE": str(gate.rate_per_s),
         "DURATION_S": str(gate.duration_s),
@@ -194,7 +196,7 @@ def _loaded(
 
 
 class _Looking:
-    """A thread that looks at the venue and the machine each second, from entering the block until leaving it."""
+    """A thread that looks at the venue and the machine each second, as long as the block lasts."""
 
     def __init__(self, venue: Venue, pids: list[int]) -> None:
         self.looks: list[Look] = []
@@ -227,7 +229,7 @@ class _Looking:
 
 
 def _windows(objectives: Objectives, looks: Sequence[Look]) -> list[Window]:
-    """The differences between looks. Raises KeyError for a metric that is not there, ValueError after a restart."""
+    """The differences between looks. Raises KeyError of a missing metric, ValueError after a restart."""
     named = {
         name: indicator
         for name in ("order_latency", "ws_latency", "db_latency")
@@ -271,4 +273,3 @@ def _conditions() -> dict[str, str]:
         "kernel": platform.release(),
         "path": "single orders over HTTP from loopback, durability process",
     }
-

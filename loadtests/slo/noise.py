@@ -1,12 +1,12 @@
 """Was the machine quiet enough to believe a miss?
 
-Other work on the machine makes a venue slower, never faster. So noise can excuse a miss, and must never make one
-look like a pass. Evidence, all of it from outside the venue:
+Other work on the machine makes a venue slower, never faster. So noise can excuse a miss, and must never make
+one look like a pass. Evidence, all of it from outside the venue:
 
-    windows      each second: CPU time that went to processes of others, CPU time that the hypervisor took away,
+    windows      each second: CPU time that went to processes of others, CPU time that the hypervisor took,
                  and how often the engine was put off its CPU while it wanted to go on
-    calibration  before and after: the same small piece of work again and again on the engine's CPU; alone on a CPU its
-                 99th percentile lies close to its median, and both medians agree
+    calibration  before and after: the same small piece of work again and again on the engine's CPU; alone on
+                 a CPU its 99th percentile lies close to its median, and both medians agree
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Calibration(Struct, frozen=True):
 
 
 def look(engine: int, ours: Iterable[int]) -> Look:
-    """Look at the machine now; `engine` and `ours` are process ids, and a process that has ended counts no more."""
+    """Look at the machine now. `engine` and `ours` are process ids; one that has ended counts no more."""
     columns = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle = columns[_IDLE] + columns[_IOWAIT]
     return Look(
@@ -119,9 +119,7 @@ def calibrate() -> Calibration:
 def steady(before: Calibration, after: Calibration) -> bool:
     """Whether the same work took the same time, within a calibration and between the two."""
     slower, faster = max(before.p50, after.p50), min(before.p50, after.p50)
-    return slower <= faster * DRIFT_MAX and all(
-        one.p99 <= one.p50 * SPREAD_MAX for one in (before, after)
-    )
+    return slower <= faster * DRIFT_MAX and all(one.p99 <= one.p50 * SPREAD_MAX for one in (before, after))
 
 
 def _cpu_s(pid: int) -> float:

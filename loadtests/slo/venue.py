@@ -1,7 +1,8 @@
 """A venue of one build, in processes of its own, on free ports of loopback and in a directory of its own.
 
-The engine gets the last CPU for itself where there are two or more; everything else, k6 too, shares the rest. So what
-is measured is the engine and not how the machine divides two cores among six processes; the report says so.
+The engine gets the last CPU for itself where there are two or more; everything else, k6 too, shares the rest.
+So what is measured is the engine and not how the machine divides two cores among six processes; the report
+says so.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Venue:
         return [process.pid for process in self.processes.values()]
 
     def start(self) -> None:
-        """Start all processes and wait until each is ready. Raises VenueError with the last words of one that ends."""
+        """Start all processes, wait until each is ready. Raises VenueError with the words of who ends."""
         cpus = sorted(os.sched_getaffinity(0))
         # If this program is killed, nothing of the venue may stay behind.
         with_us = ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
@@ -128,7 +129,9 @@ class Venue:
         command = [sys.executable, "-m", "tradsys", *arguments]
         done = subprocess.run(command, env=self._env, capture_output=True, text=True)
         if done.returncode:
-            raise VenueError(f"`tradsys {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}")
+            raise VenueError(
+                f"`tradsys {' '.join(arguments)}` ended with {done.returncode}: {done.stderr.strip()}"
+            )
         return done.stdout
 
     def _last_words(self, name: str) -> str:

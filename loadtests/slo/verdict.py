@@ -4,9 +4,10 @@
     fail          an objective is missed in quiet windows, or answers were wrong, or the venue did not stay up
     inconclusive  something is missed or missing that a noisy machine may explain
 
-A window is about a second. Only quiet ones count for a miss; for a pass all of them do, because others' work makes a venue
-slower and never faster. A miss must be seen in the quiet windows together and in at least half of them, so that one
-bad second does not decide. Wrong answers and failures of the venue are never explained by noise.
+A window is about a second. Only quiet ones count for a miss; for a pass all of them do, because others' work
+makes a venue slower and never faster. A miss must be seen in the quiet windows together and in at least half
+of them, so that one bad second does not decide. Wrong answers and failures of the venue are never explained
+by noise.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def judge_latency(
             name=objective.name,
             verdict=verdict,
             target=f"p{objective.target:g} ≤ {threshold} µs",
-            measured=f"{said(histogram, objective.target)} µs" if histogram and histogram.count else "nothing",
+            measured=f"{said(histogram, objective.target)} µs"
+            if histogram and histogram.count
+            else "nothing",
             events=int(histogram.count) if histogram else 0,
             why=why,
         )
@@ -95,9 +98,7 @@ def judge_latency(
         return row(Verdict.PASS, together, share)
     missed = [one.count > 0 and one.within(threshold) < wanted for one in calm]
     if sum(missed) * 2 < len(missed):
-        return row(
-            Verdict.INCONCLUSIVE, together, f"{share}, but only {sum(missed)} of them missed it"
-        )
+        return row(Verdict.INCONCLUSIVE, together, f"{share}, but only {sum(missed)} of them missed it")
     return row(Verdict.FAIL, together, share)
 
 
@@ -127,10 +128,8 @@ def judge_socket(name: str, percentile: int, threshold_us: int, measured_us: flo
     return Row(name, Verdict.FAIL, target, measured, 0, "as k6 sees it")
 
 
-def overall(
-    rows: Sequence[Row], problems: Sequence[str], shortfalls: Sequence[str], calm: bool
-) -> Verdict:
-    """All together. `problems` always fail; `shortfalls` (load not offered, samples missing) do on a calm machine."""
+def overall(rows: Sequence[Row], problems: Sequence[str], shortfalls: Sequence[str], calm: bool) -> Verdict:
+    """All together. `problems` always fail; `shortfalls` (load not offered) do on a calm machine."""
     verdicts = {row.verdict for row in rows}
     if problems or Verdict.FAIL in verdicts or (shortfalls and calm):
         return Verdict.FAIL
