@@ -77,9 +77,7 @@ def _groups(names: Sequence[str]) -> list[Path]:
 def _trees() -> list[Path]:
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
-    return [
-        tree for tree in ROOT.iterdir() if tree.is_dir() and not tree.is_symlink() and tree.name != "unified"
-    ]
+    return [tree for tree in ROOT.iterdir() if tree.is_dir() and not tree.is_symlink()]
 
 
 def _tree_of_daemons() -> Path:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.kube.cluster import cgroups, network
+from tests.kube.cluster import cgroups, mounts, network
 from tests.kube.cluster.daemons import Daemons
 from tests.kube.cluster.images import BUSYBOX
 from tests.kube.cluster.places import CNI_PLUGINS, POD_RANGE, STATE, program
@@ -40,6 +40,7 @@ state = "{DIRECTORY}/state"
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
+        Root = "{DIRECTORY}/runc"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PLUGINS}"
     conf_dir = "{CNI}"
@@ -89,9 +90,7 @@ def clear() -> None:
     """After containerd is gone: kill its containers, and take their networks and mounts away."""
     namespaces = _network_namespaces()
     cgroups.clear(cgroups.PODS, cgroups.DAEMONS)
-    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    for point in sorted((point for point in mounted if Path(point).is_relative_to(STATE)), reverse=True):
-        subprocess.run(["umount", "--lazy", point], check=True)
+    mounts.clear(STATE)
     for name in namespaces:
         subprocess.run([program("ip"), "netns", "delete", name], check=True)
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kube.cluster import cgroups
+from tests.kube.cluster import cgroups, mounts
 from tests.kube.cluster.daemons import Daemons
 from tests.kube.cluster.places import CACHE, NAME, REPOSITORY, program
 
@@ -110,6 +110,7 @@ def docker_daemon() -> Iterator[Docker]:
     finally:
         daemons.stop_all()
         cgroups.clear(cgroups.DOCKER)
+        mounts.clear(RUN)
         shutil.rmtree(RUN, ignore_errors=True)
 
 
@@ -160,11 +161,8 @@ def make_bases(docker: Docker, say: Say = print) -> None:
 
 
 def _import(docker: Docker, root: Path, tag: str) -> None:
-    for leftover in (
-        *(root / "var/cache/apt/archives").glob("*.deb"),
-        *(root / "var/lib/apt/lists").glob("*_*"),
-    ):
-        leftover.unlink()
+    for folder in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+        shutil.rmtree(root / folder, ignore_errors=True)
     archive = root.parent / "root.tar"
     _run(["tar", "--directory", str(root), "--create", "--file", str(archive), "."])
     docker.run("import", str(archive), tag)

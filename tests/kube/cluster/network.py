@@ -25,8 +25,8 @@ from tests.kube.cluster.places import (
 
 NAMESPACE = NAME
 HOST_INTERFACE = "tradsyskube0"
-MARK = "188"
-"""The routing protocol of our routes; the kernel only keeps the number."""
+MARK = "117"
+"""The routing protocol of our routes, a number that has no name; the kernel only keeps it."""
 RANGES = (NODE_RANGE, POD_RANGE, SERVICE_RANGE)
 
 INSIDE = ("nsenter", f"--net=/run/netns/{NAMESPACE}")
