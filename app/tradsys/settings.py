@@ -234,7 +234,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gc_percent: Annotated[int, Meta(ge=10, le=10_000, extra={"unit": "%"})] = 200
     """Scales the threshold of Python's garbage collector; 100 leaves it."""
     memory_limit: Annotated[Bytes, Meta(ge=64 << 20)] = 2 << 30
-    """Memory for the shard's processes together."""
+    """Memory of engine and history together: above it history gives back what it can, and says so."""
     max_connections: Annotated[int, Meta(ge=16, le=1_000_000)] = 10_000
     """Open connections of the engine; feed has as many of its own."""
     order_pool_size: PoolSize = 1_000
@@ -311,8 +311,6 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     access_log: Literal["errors", "all"] = "errors"
     """Requests that are logged: those not answered with 200, or every one."""
-    log_format: Literal["json", "text"] = "json"
-    """One JSON object a line, or text for people."""
     seed: Seed = Seed()
     """Symbols, accounts and rules of an empty data directory; only in the file."""
 

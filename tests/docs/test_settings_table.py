@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tradsys.compose.ops import SHOWN_SETTINGS
 from tradsys.settings import Described, Settings, describe, load, size_text
 
 APP = Path(__file__).parents[2] / "app"
@@ -49,7 +50,9 @@ def test_the_seed_shown_on_the_page_is_the_default_one(tmp_path):
 def test_the_page_names_exactly_the_settings_that_nothing_reads_yet():
     code = "".join(path.read_text() for path in APP.rglob("*.py") if path.name != "settings.py")
     unread = {
-        name for name in Settings.__struct_fields__ if not re.search(rf"(settings|chosen)\.{name}\b", code)
+        name
+        for name in Settings.__struct_fields__
+        if not re.search(rf"(settings|chosen)\.{name}\b", code) and name not in SHOWN_SETTINGS
     }
 
     (named,) = re.findall("not read by any process yet: ([^.]*)\\.", PAGE.read_text())

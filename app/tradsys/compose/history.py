@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from tradsys import metrics
+from tradsys.adapters.history.memory import MemoryLimit
 from tradsys.adapters.history.process import History
 from tradsys.adapters.history.sqlite import PragmaNotInForce, SchemaTooNew, SqliteTooOld
 from tradsys.adapters.http.app import (
@@ -58,12 +59,14 @@ def serve_history(settings: Settings) -> int:
         def derive() -> Mapping[str, Samples]:
             evidence.look()
             evidence.ready(not history.not_ready())
+            memory.look()
             return {
                 **fixed,
                 "tradsys_epoch": one(page.epoch),
                 "tradsys_engine_silence_seconds": one(silence()),
             }
 
+        memory = MemoryLimit(settings.memory_limit, words)
         silence = Silence(lambda: page.words[ENGINE_TIME_NS])
         history = History(
             directory=Path(directory),
