@@ -73,9 +73,6 @@ class Half:
             for rank in (self._ranks[: -levels_max - 1 : -1] if levels_max else ())
         ]
 
-    def __len__(self) -> int:
-        return len(self.quantities)
-
 
 class _Kept:
     """What both forms of a book share: where it stands, and what may follow."""
@@ -231,7 +228,9 @@ class LocalOrderBook(_Kept):
     def __contains__(self, order_id: str) -> bool:
         return order_id in self._orders
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Orders in view."""
         return len(self._orders)
 
     def levels(self, levels_max: int = 1000) -> tuple[list[Level], list[Level]]:
