@@ -175,7 +175,7 @@ image: $(DEV_ENV) cluster-packages ## Build the images of app and operator as ar
 
 .PHONY: cluster-up
 cluster-up: $(DEV_ENV) cluster-packages ## Start real Kubernetes on this machine, with the images; as root (see tests/kube/README.md).
-	@$(MAKE) tools GROUP="etcd cluster"
+	@$(MAKE) tools GROUP="etcd k6 cluster"
 	@$(cluster) up
 
 .PHONY: cluster-down
@@ -193,6 +193,12 @@ e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator 
 bench: $(DEV_ENV) ## Measure the stages of an order, and a recovery (SMOKE=1: small, only to see that they run).
 	@$(BIN)/tradsys bench $(if $(SMOKE),--count 1000 --rounds 1)
 	@$(BIN)/python tests/bench/recovery.py $(if $(SMOKE),20000)
+
+# --- charts -------------------------------------------------------------------
+
+.PHONY: charts
+charts: $(DEV_ENV) ## Write CRDs, schemas, tables of values and the field reference from their sources.
+	@$(BIN)/python charts/write.py
 
 # --- dashboards ---------------------------------------------------------------
 

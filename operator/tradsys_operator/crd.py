@@ -37,6 +37,9 @@ GATE_RUN_COLUMNS: list[dict[str, Any]] = [
     {"name": "Latency", "type": "integer", "jsonPath": ".status.latencyRatioPercent"},
     {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
 ]
+SCHEMA = 1
+"""Goes up with each change of a schema: an older chart refuses to replace a newer one."""
+SCHEMA_ANNOTATION = "tradsys.dev/schema"
 NAME_BYTES_MAX = 40
 NAME_RULE = api.Rule(
     f"self.metadata.name.size() <= {NAME_BYTES_MAX}",
@@ -87,7 +90,11 @@ def _crd(
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{api.GROUP}"},
+        "metadata": {
+            "name": f"{plural}.{api.GROUP}",
+            # Deleting the CRDs would delete all venues; and an older chart must see that these are newer.
+            "annotations": {"helm.sh/resource-policy": "keep", SCHEMA_ANNOTATION: str(SCHEMA)},
+        },
         "spec": {
             "group": api.GROUP,
             "scope": "Namespaced",
@@ -193,7 +200,7 @@ def reference() -> str:
     lines = [
         "# Field reference",
         "",
-        "Made from `operator/tradsys_operator/api.py` by `make reference`; a test holds it. `kubectl explain venue.spec`",
+        "Made from `operator/tradsys_operator/api.py` by `make charts`; a test holds it. `kubectl explain venue.spec`",
         "says the same.",
     ]
     for title, spec, status in (
