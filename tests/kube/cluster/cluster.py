@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.kube.cluster import cgroups, containers, kubelet, network
 from tests.kube.cluster.control_plane import ControlPlane, Ports
-from tests.kube.cluster.images import BUSYBOX, Say, product_images, program_image
+from tests.kube.cluster.images import BUSYBOX, K6, Say, product_images, program_image
 from tests.kube.cluster.places import (
     GATEWAY_API,
     KUBECONFIG,
@@ -36,7 +36,7 @@ VOLUMES = 12
 SHARED_CPU = "0"
 """The CPU that the kubelet never gives away."""
 PROGRAMS = (
-    "busybox", "conntrack", "containerd", "coredns", "ctr", "etcd", "ip", "iptables", "kube-apiserver",
+    "busybox", "conntrack", "containerd", "coredns", "ctr", "etcd", "ip", "iptables", "k6", "kube-apiserver",
     "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet", "nsenter", "runc",
     "taskset", "traefik",
 )  # fmt: skip
@@ -175,6 +175,7 @@ class Cluster:
             program_image(BUSYBOX, program("busybox"), ["/busybox", "sleep", "infinity"]),
             program_image(COREDNS, program("coredns"), ["/coredns"]),
             program_image(TRAEFIK, program("traefik"), ["/traefik"]),
+            program_image(K6, program("k6"), ["/k6"]),
         ]
         return [*tools, *(product_images(self._say) if images else [])]
 

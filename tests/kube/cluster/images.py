@@ -2,7 +2,7 @@
 
 The product's images are built by a Docker daemon of the harness's own, from its ordinary Dockerfile and a
 base that debootstrap makes. It has no bridge and touches no firewall: builds and containers use the
-machine's own network, which is how a build reaches the package index. Images of a single static program
+machine's own network, which is how a build reaches the package index. Images of a single program
 need no daemon: an archive is made of it.
 
 Each archive is kept under build/cluster, and made again only when what it was made of has changed.
@@ -29,6 +29,7 @@ from tests.kube.cluster.places import CACHE, NAME, REPOSITORY, program
 APP = "localhost/tradsys:test"
 OPERATOR = "localhost/tradsys-operator:test"
 BUSYBOX = "localhost/busybox:test"
+K6 = "localhost/k6:test"
 BASE = f"localhost/{NAME}-base:bookworm"
 BUILD_BASE = f"localhost/{NAME}-build-base:bookworm"
 
@@ -155,13 +156,20 @@ def make_bases(docker: Docker, say: Say = print) -> None:
         _import(docker, root, BASE)
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
         compiler = "gcc libc6-dev python3-dev python3-venv"
-        install = f"apt-get update -qq && apt-get install -qq -y --no-install-recommends {compiler}"
-        _run(["chroot", str(root), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c", install])
+        apt = "apt-get update -qq && apt-get install -qq -y --no-install-recommends"
+        chroot = ["chroot", str(root), "env", "DEBIAN_FRONTEND=noninteractive", "sh", "-c"]
+        _run([*chroot, f"{apt} {compiler}"])
         _import(docker, root, BUILD_BASE)
 
 
 def _import(docker: Docker, root: Path, tag: str) -> None:
-    for folder in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/locale", "usr/share/man"):
+    for folder in (
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/locale",
+        "usr/share/man",
+    ):
         shutil.rmtree(root / folder, ignore_errors=True)
     archive = root.parent / "root.tar"
     _run(["tar", "--directory", str(root), "--create", "--file", str(archive), "."])
@@ -196,7 +204,7 @@ def _key_of_sources() -> str:
 
 
 def program_image(tag: str, path: str, entry_point: Sequence[str]) -> Path:
-    """An archive of an image that holds nothing but one static program, at /NAME."""
+    """An archive of an image that holds one program, at /NAME, with the libraries it needs."""
     name = Path(path).name
     key = hashlib.sha256(repr((tag, list(entry_point))).encode() + Path(path).read_bytes()).hexdigest()[:16]
     archive = CACHE / f"{name}-{key}.tar"
@@ -207,7 +215,9 @@ def program_image(tag: str, path: str, entry_point: Sequence[str]) -> Path:
         old.unlink()
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as files:
-        files.add(path, arcname=name, filter=_as_root)
+        files.add(os.path.realpath(path), arcname=name, filter=_as_root)
+        for library in _libraries(path):
+            files.add(os.path.realpath(library), arcname=library.lstrip("/"), filter=_as_root)
         folder = tarfile.TarInfo("tmp")
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         files.addfile(folder)
@@ -233,6 +243,12 @@ def program_image(tag: str, path: str, entry_point: Sequence[str]) -> Path:
             info.size = len(content)
             image.addfile(info, io.BytesIO(content))
     return archive
+
+
+def _libraries(path: str) -> list[str]:
+    """Paths of the loader and the shared libraries of a program; none of a static one."""
+    said = subprocess.run(["ldd", path], capture_output=True, text=True).stdout
+    return [word for line in said.splitlines() for word in line.split() if word.startswith("/")]
 
 
 def _as_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
