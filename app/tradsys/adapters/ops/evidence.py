@@ -49,7 +49,7 @@ class Evidence:
         self._started, self._start_s = m.started.word(process), int(time())
 
     def look(self) -> None:
-        """Read everything anew; what can't be read stays as it was, and so does the threshold of a process that
+        """Read everything anew; what can't be read stays as it was, as does the threshold of a process that
         collects by itself."""
         words = self._words
         self.look_at_usage()
