@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ class Application:
 
     def __init__(self, close_after_answer: Any) -> None:
         self.close_after_answer = close_after_answer
-        self.handled: list[str] = []
+        self.handled: deque[str] = deque(maxlen=1000)
         self.turns = 0
         self.app = falcon.App()
         self.app.req_options.strip_url_path_trailing_slash = False
@@ -140,7 +141,8 @@ class Application:
         resp.media = req.env["SERVER_PORT"]
 
     def on_get_handled(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.media, self.handled = self.handled[:-1], []
+        resp.media = list(self.handled)[:-1]
+        self.handled.clear()
 
     def on_get_turns(self, req: falcon.Request, resp: falcon.Response) -> None:
         resp.media = {"turns": self.turns}

@@ -54,7 +54,7 @@ def cancel(seq: int, text: str = "") -> Entry:
     return Entry(CancelOrder("demo", seq, text), [(5, seq, 4, 1, 10)])
 
 
-def in_a(directory, page, *, durable=False, segment_bytes=64 << 10) -> LogWriter:
+def in_a(directory, page, *, durable=False, grouped=False, segment_bytes=64 << 10) -> LogWriter:
     recovered = recover(
         directory,
         OsFiles(),
@@ -62,7 +62,14 @@ def in_a(directory, page, *, durable=False, segment_bytes=64 << 10) -> LogWriter
         published_seq=page.published_seq if page.current else None,
     )
     return LogWriter.begin(
-        directory, OsFiles(), recovered, page, durable=durable, segment_bytes=segment_bytes, time_ns=1
+        directory,
+        OsFiles(),
+        recovered,
+        page,
+        durable=durable,
+        grouped=grouped,
+        segment_bytes=segment_bytes,
+        time_ns=1,
     )
 
 
@@ -232,6 +239,76 @@ def test_an_epoch_finds_room_at_the_end_of_a_full_segment(machine, starts):
 
     assert machine.told == told
     assert machine.page.epoch == starts + 1
+
+
+# --- groups -----------------------------------------------------------------------------------------
+
+
+def entries_on_disk(directory) -> list[Entry]:
+    """What a recovery finds, which need not be what is published."""
+    found: list[Entry] = []
+
+    def apply(frame):
+        found.extend(frame.entries)
+        return frame.payload
+
+    recover(directory, OsFiles(), apply, published_seq=None)
+    return found
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["process", "durable"])
+def test_a_group_is_written_and_seen_with_its_commit_and_not_before(tmp_path, page, durable):
+    writer = in_a(str(tmp_path), page, durable=durable, grouped=True)
+    batches = [[cancel(1)], [cancel(2), cancel(3)], [cancel(4, "x" * 3000)]]
+    for batch in batches:
+        writer.append(batch[0].command.order_id, batch[0].command.order_id * 100, batch)
+    before = page.published_seq, entries_on_disk(str(tmp_path))
+
+    writer.commit()
+    writer.commit()
+
+    assert before == (0, [])
+    assert (writer.seq, page.published_seq) == (4, 4)
+    assert page.durable_seq == (4 if durable else 0)
+    assert entries_on_disk(str(tmp_path)) == [entry for batch in batches for entry in batch]
+
+
+def test_a_group_makes_the_bytes_that_frames_one_by_one_make(tmp_path, page):
+    contents = []
+    for name, grouped in (("one", False), ("group", True)):
+        directory = tmp_path / name
+        directory.mkdir()
+        writer = in_a(str(directory), Page.create(str(directory / "page"), BOOT), grouped=grouped)
+        for seq in range(1, 30):
+            writer.append(seq, seq, [cancel(seq)])
+        writer.commit()
+        contents.append([path.read_bytes() for path in sorted(directory.glob("*.log"))])
+
+    assert contents[0] and contents[0] == contents[1]
+
+
+def test_a_group_that_becomes_large_or_meets_the_end_of_a_segment_is_written_at_once(tmp_path, page):
+    writer = in_a(str(tmp_path), page, grouped=True, segment_bytes=1 << 20)
+    prepare_next_segment(str(tmp_path), OsFiles(), page, 1 << 20)
+    published = []
+    for seq in range(1, 1500):
+        writer.append(seq, seq, [cancel(seq, "x" * 1000)])
+        published.append(page.published_seq)
+    writer.commit()
+
+    assert 0 < published[299] < 300
+    assert (writer.segment, page.published_seq) == (2, 1499)
+    assert len(entries_on_disk(str(tmp_path))) == 1499
+
+
+def test_closing_writes_the_group_first(tmp_path, page):
+    writer = in_a(str(tmp_path), page, grouped=True)
+    writer.append(1, 100, [cancel(1)])
+
+    writer.close(200)
+
+    assert entries_on_disk(str(tmp_path)) == [cancel(1)]
+    assert page.durable_seq == 1
 
 
 # --- faults -----------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class Described:
 def routes() -> tuple[list[Route], list[Route]]:
     """The public and the admin listener's routes, of a venue that does not run."""
     nothing: Any = SimpleNamespace(shard=Shard("a"))
-    desk = Desk(nothing, query_url="", other_symbols={}, count_order=print)
+    desk = Desk(nothing, query_url="", other_symbols={}, answered=[])
     public = public_routes(desk, endpoint="", batch_body_max=1)
     return public, admin_routes(desk, revoked=print, token_life_max_s=1, drain=print)
 

@@ -96,7 +96,7 @@ def test_a_fault_in_the_middle_of_a_batch_ends_the_venue_because_half_of_it_is_a
 def test_another_shards_symbol_is_answered_with_where_it_is() -> None:
     venue, _ = small_venue()
     there = "http://venue.example/s/b/api/v1"
-    desk = Desk(venue, query_url="", other_symbols={"ETH-USD": there}, count_order=lambda ns: None)
+    desk = Desk(venue, query_url="", other_symbols={"ETH-USD": there}, answered=[])
 
     with pytest.raises(Problem) as refused:
         desk.grid("ETH-USD")

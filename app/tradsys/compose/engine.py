@@ -156,11 +156,14 @@ class Engine:
             durable=settings.durability == "durable",
             segment_bytes=settings.segment_bytes,
             time_ns=self.clock(),
+            # meinheld sends an answer as soon as it is made.
+            grouped=settings.profile != "baseline",
         )
         self.recovered = recovered
         self.venue = Venue(shard, self.journal, self.clock, recovered.seq)
         if not recovered.seq:
             self.venue.process(settings.seed.commands())
+            self.journal.commit()
         revocations = Revocations()
         for (jti, account), (until, expires) in shard.revocations.items():
             revocations.revoke(RevokeToken(jti, account, until, expires), 0)
@@ -175,7 +178,11 @@ class Engine:
         self._revocations = revocations
         self._words = self.page.metrics
         self._bells = Bells(self.page.words, settings.data_dir)
+        self._answered: list[int] = []
+        """When the orders of this turn came, by perf_counter: they are counted when they are journalled."""
+        self._count_order = counter_of(self._words, metrics.ORDER_DURATION.series())
         self._failure = ""
+        self._durable = settings.durability == "durable"
         self._durable_seq = recovered.seq
         self._durable_since_ns = time.monotonic_ns()
         self._durable_late = False
@@ -193,7 +200,7 @@ class Engine:
             query_url=addresses(settings).query,
             # A symbol that is this shard's own is never looked up here: every shard may get the same list.
             other_symbols=dict(symbol.split("=", 1) for symbol in settings.other_symbols),
-            count_order=counter_of(self._words, metrics.ORDER_DURATION.series()),
+            answered=self._answered,
             read_order=self._read_order,
             write_order=self._write_order,
         )
@@ -257,6 +264,7 @@ class Engine:
             self.app,
             [(settings.host, port) for port in ports_of(settings)],
             each_turn=self.each_turn,
+            commit=self._commit,
             spin=settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive),
             limits=Limits(
                 header_bytes_max=settings.header_bytes_max,
@@ -290,6 +298,7 @@ class Engine:
                 self.venue.turn()
             except JournalError as error:
                 self._fail(error)
+            self._commit()
         # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
         self._bells.ring()
         if gc.get_count()[0] > self._gc_threshold:
@@ -301,6 +310,23 @@ class Engine:
         if now >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now + HOUSEKEEPING_NS
             self._keep_house(now)
+
+    def _commit(self) -> list[tuple[str, str]] | None:
+        """Journal what the answers of this turn say; or, if that is unknown, the headers to say so with."""
+        try:
+            self.journal.commit()
+        except JournalError as error:
+            self._fail(error)
+            page = self.page
+            position = page.published_seq, page.durable_seq, self.journal.epoch
+            names = "X-Seq", "X-Durable-Seq", "X-Epoch"
+            return [("X-Engine-Us", "0"), *zip(names, map(str, position), strict=True)]
+        if self._answered:
+            now = time.perf_counter_ns()
+            for started in self._answered:
+                self._count_order(now - started)
+            self._answered.clear()
+        return None
 
     def _keep_house(self, now: int) -> None:
         """What is due ten times a second."""
@@ -336,7 +362,9 @@ class Engine:
     # --- what others ask of it ----------------------------------------------------------------------
 
     def _position(self) -> tuple[int, int, int]:
-        return self.venue.seq, self.page.durable_seq, self.journal.epoch
+        # In a durable venue an answer waits until what it says is on the disk.
+        seq = self.venue.seq
+        return seq, seq if self._durable else self.page.durable_seq, self.journal.epoch
 
     def _not_ready(self) -> list[str]:
         reasons = []

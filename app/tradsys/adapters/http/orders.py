@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -81,7 +80,7 @@ class Desk:
         *,
         query_url: str,
         other_symbols: dict[str, str],
-        count_order: Callable[[int], None],
+        answered: list[int],
         read_order: Callable[[bytes], NewOrder] = decode_new_order,
         write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
@@ -91,7 +90,7 @@ class Desk:
         self.shard_name = venue.shard.name
         self.query_url = query_url
         self.other_symbols = other_symbols
-        self.count_order = count_order
+        self.answered = answered
         self.read_order = read_order
         self.write_order = write_order
 
@@ -221,7 +220,7 @@ class OrdersResource:
             order, req.identity.account, desk.grid(order.symbol), req.now_ns, req.caller_id
         )
         desk.answer(req, resp, self.venue.process((command,))[0])
-        desk.count_order(time.perf_counter_ns() - req.started_ns)
+        desk.answered.append(req.started_ns)
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         refuse_other_parameters(req, "symbol", "status", "limit", "cursor")

@@ -1,46 +1,60 @@
-"""The engine's HTTP server: fastpysgi, turned by a loop that the engine owns.
+"""The engine's HTTP server: one thread, one epoll, and a reply that waits for its journal.
 
-fastpysgi is llhttp and libuv behind a WSGI call. Left to run by itself it holds the interpreter while it
-waits, so that no signal is handled and no timer of ours runs. Here one turn is one poll: read what has
-come, call the application, write the answers, and return. Between turns the loop is ours.
+A turn reads what has come, calls the application for every whole request, **commits**, and only then sends
+the answers. So one write of the journal (in a durable venue: one sync) serves all orders of a turn, and
+nothing is visible before it is journalled. The answers of a turn leave one right after another: on a
+virtual machine each one that wakes a sleeping client costs the next order a cold processor, 20 to 40 µs.
 
-When nothing has come, the loop spins (on a CPU that nobody else uses) or sleeps. For sleeping libuv has
-a protocol for whoever embeds it: `uv_backend_fd` is a descriptor that becomes readable when a turn has
-work, and `uv_backend_timeout` says for how long one may wait on it; 0 means not at all, since a turn
-has to be taken first. Both are asked through ctypes, because fastpysgi does not pass them on.
+Between turns the loop is the engine's: it spins (on a CPU that nobody else uses) or sleeps until something
+comes. No threads, so signals are handled and timers run between two turns.
 
-What fastpysgi does not do, and HTTP or the promises ask for, is done in `guarded`, at well under a
-microsecond a request. Its habits that matter are written there; they belong to version 0.6, which is pinned.
+How a request is told from the next one, and what is refused there, is in `message.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import errno
+import io
 import logging
-import os
+import re
 import resource
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
-from wsgiref.types import StartResponse, WSGIApplication
+from wsgiref.types import WSGIApplication
 
-import _fastpysgi
-import fastpysgi
 from msgspec import Struct
 
-LISTENERS_MAX = 4
-"""What fastpysgi has room for."""
+from tradsys.adapters.http.message import (
+    HEAD_END,
+    Chunks,
+    Head,
+    Refused,
+    read_head,
+    refuse_early,
+    too_large,
+)
 
+LISTENERS_MAX = 4
+"""Public, admin, ops, internal."""
 SPARE_FILES = 64
 """Descriptors kept for everything that is not a connection: journal, shared page, logs."""
-
-_SILENT = 1000
-"""fastpysgi's log level for "nothing, and not even the line at the start"; it would not be JSON."""
+REQUESTS_A_TURN = 32
+"""Of one connection; what else it has sent waits for the others' turn."""
+RELEASE_AFTER_NS = 1_000_000
+"""A turn that takes longer lets its first answers go before it goes on."""
+HEADS_KEPT = 1024
+READ_BYTES = 64 << 10
+LINGER_S = 1.0
+"""How long a client that is refused may go on sending, so that it can read why."""
 
 _log = logging.getLogger("tradsys.http")
 
@@ -49,11 +63,11 @@ class Limits(Struct, frozen=True):
     """What one client may take. A request over a limit is refused, or its connection is cut."""
 
     header_bytes_max: int = 16 << 10
-    """Path, query and header values together; 431."""
+    """The whole head of a request; 431."""
     headers_max: int = 64
     """Header fields of one request; 431."""
     body_bytes_max: int = 1 << 20
-    """The largest body of any route; 400. What a route takes at most is the application's to say."""
+    """The largest body of any route; 413. What a route takes at most is the application's to say."""
     request_ms_max: int = 5_000
     """From the first byte of a request (or the connection) to its last; then the connection is cut."""
     idle_ms_max: int = 75_000
@@ -66,8 +80,61 @@ class Limits(Struct, frozen=True):
     """From the wish to stop to the end, however slow the clients are."""
 
 
+class _Connection:
+    """One client: what it has sent that is not yet answered, and what it has not yet read."""
+
+    __slots__ = (
+        "address", "answers", "closing", "deadline", "door", "fd", "needed", "pieces", "reading", "recv_into",
+        "send", "size", "socket", "under_way", "unsent",
+    )  # fmt: skip
+
+    def __init__(self, client: socket.socket, address: str, door: _Door, deadline: float):
+        self.socket = client
+        self.fd = client.fileno()
+        self.recv_into = client.recv_into
+        self.send = client.send
+        self.address = address
+        self.door = door
+        self.deadline = deadline
+        """When it is cut, by `time.monotonic`; what it means depends on what is awaited."""
+        self.pieces: list[bytes] = []
+        """Received, and not yet a whole request."""
+        self.size = 0
+        self.needed = 0
+        """So many bytes have to be here before it is worth looking again."""
+        self.under_way: tuple[Head, Chunks] | None = None
+        """A request whose body comes in chunks, the first of which are taken."""
+        self.answers: list[bytes] = []
+        """Of this turn; not sent before the commit."""
+        self.unsent = b""
+        self.reading = True
+        """False: it has an answer to read first, or is only listened to until it ends."""
+        self.closing = False
+        """It is closed once its answers are out."""
+
+
+class _Door:
+    """A listener, and the heads that have come by it."""
+
+    def __init__(self, listener: socket.socket, host: str, port: int):
+        self.listener = listener
+        self.fd = listener.fileno()
+        self.heads: dict[bytes, Head] = {}
+        self.constants = {
+            "SERVER_NAME": host,
+            "SERVER_PORT": str(port),
+            "SCRIPT_NAME": "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+
+
 class Server:
-    """Serves one application on up to four listeners, until it is told to stop. One per process.
+    """Serves one application on up to four listeners, until it is told to stop.
 
     The application tells the listeners apart by `environ["SERVER_PORT"]`, which no header can set.
     """
@@ -78,75 +145,76 @@ class Server:
         listeners: Sequence[tuple[str, int]],
         *,
         each_turn: Callable[[], None],
+        commit: Callable[[], list[tuple[str, str]] | None] = lambda: None,
         spin: bool = False,
         limits: Limits | None = None,
         idle_wait_ms: int = 10,
     ):
-        """`listeners`: (address, port), the public one first. `each_turn` runs after every turn, which is
-        every microsecond when spinning, and at least every `idle_wait_ms` when not; what it raises
-        ends `run`.
+        """`listeners`: (address, port), the public one first.
+
+        `commit` makes good what the answers of a turn say. If it can't, nobody knows what became of them: it
+        returns headers, with which all of them become 1001. `each_turn` runs after every turn, which is every microsecond when spinning, and at least
+        every `idle_wait_ms` when not; what it raises ends `run`.
         """
         ports = [port for _, port in listeners]
         if not 1 <= len(listeners) <= LISTENERS_MAX or 0 in ports or len(set(ports)) < len(ports):
             raise ValueError(f"1 to {LISTENERS_MAX} listeners with different ports, not {listeners}")
-        self._limits = limits or Limits()
-        self._app = guarded(app, self._limits.header_bytes_max)
+        self._app = app
         self._listeners = listeners
         self._each_turn = each_turn
+        self._commit = commit
         self._spin = spin
-        self._idle_wait_ms = idle_wait_ms
+        self._limits = limits or Limits()
+        self._idle_wait_s = idle_wait_ms / 1000
+        self._connections: dict[int, _Connection] = {}
+        self._doors: dict[int, _Door] = {}
+        self._answered: list[_Connection] = []
+        """With answers that wait for the commit."""
+        self._unfinished: list[_Connection] = []
+        """With requests that wait for the next turn."""
+        self._watched: deque[_Connection] = deque()
+        """Every connection, in the order in which its deadline is looked at."""
+        self._next_watch = 0.0
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._now = time.monotonic()
+        self._date = ""
+        self._date_s = 0
+        self._status = ""
+        self._headers: list[tuple[str, str]] = []
+        self._shut: list[int] = []
+        """Listeners that nobody is taken from for a moment: there are no descriptors."""
         self._stopping = False
-        self._shedding = False
 
     def listen(self) -> None:
         """Bind all listeners; from here on clients can connect, and are answered once `run` is called.
 
-        Raises OSError naming the address when it is taken. That is asked explicitly: fastpysgi listens
-        with SO_REUSEPORT, so that two engines would silently share a port and its orders.
+        Raises OSError naming the address when it is taken.
         """
         limits = self._limits
-        addresses = [(_address(host), port) for host, port in self._listeners]
-        for host, port in addresses:
-            _refuse_taken(host, port)
         _allow_files(limits.connections_max + SPARE_FILES)
-
-        server = self._server = fastpysgi.server
-        server.bindlist = addresses
-        server.nowait = 1
-        server.hook_sigint = 0
-        server.loglevel = _SILENT
-        server.add_header_server = None
-        server.tcp_nodelay = 1
-        server.max_headers_num = limits.headers_max
-        server.max_content_length = limits.body_bytes_max
-        server.read_req_timeout = limits.request_ms_max
-        server.curr_req_timeout = limits.request_ms_max
-        server.next_req_timeout = limits.idle_ms_max
-        # The timeouts are looked at this often, in a walk over all connections.
-        server.svc_timer_interval = max(20, min(2_000, limits.request_ms_max // 2))
-        earlier = _descriptors()
-        try:
-            server.init(self._app)
-        except Exception as failure:
-            raise OSError(f"cannot listen on {addresses}") from failure
-
-        libuv = ctypes.PyDLL(_fastpysgi.__file__)
-        libuv.uv_default_loop.restype = ctypes.c_void_p
-        libuv.uv_backend_fd.argtypes = libuv.uv_backend_timeout.argtypes = [ctypes.c_void_p]
-        loop = libuv.uv_default_loop()
-        self._may_wait_ms = libuv.uv_backend_timeout
-        self._loop = ctypes.c_void_p(loop)
-        # A duplicate: Python closes what it wraps, and libuv needs its own.
-        self._epoll = select.epoll.fromfd(os.dup(libuv.uv_backend_fd(self._loop)))
-        # uv_loop_t starts with `void *data; unsigned int active_handles;`, which libuv 1 can't change.
-        self._handles = ctypes.c_uint.from_address(loop + ctypes.sizeof(ctypes.c_void_p))
-        self._own_handles = self._handles.value
-
-        doors = {d.getsockname()[1]: d for fd in _descriptors() - earlier if (d := _listening(fd))}
-        self._doors = [doors[port] for _, port in addresses]
-        for door in self._doors:
-            # Accepted connections inherit it. Without it an answer that nobody reads is kept for ever.
-            door.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.unread_ms_max)
+        self._epoll = select.epoll()
+        self._public = -1
+        for host, port in self._listeners:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = socket.socket(family, socket.SOCK_STREAM)
+            # Connections of an earlier engine that still linger are no obstacle; a listener is.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted connections inherit both. Without the second, one that never reads stays for ever.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.unread_ms_max)
+            try:
+                listener.bind((host, port))
+                listener.listen(1024)
+            except OSError as refusal:
+                listener.close()
+                self._close()
+                raise OSError(refusal.errno, f"cannot listen on {host}:{port}: {refusal.strerror}") from None
+            listener.setblocking(False)
+            door = _Door(listener, host, port)
+            self._doors[door.fd] = door
+            self._epoll.register(door.fd, select.EPOLLIN)
+            if self._public < 0:
+                self._public = door.fd
 
     def run(self) -> None:
         """Serve until `stop`, SIGTERM or SIGINT; then answer what has arrived, and return.
@@ -155,7 +223,8 @@ class Server:
         """
         before = {number: signal.signal(number, self._on_signal) for number in _ENDING}
         try:
-            self._serve()
+            while not self._stopping:
+                self._turn(0 if self._spin or self._unfinished else self._idle_wait_s)
             self._drain()
         finally:
             for number, handler in before.items():
@@ -168,66 +237,351 @@ class Server:
         May be called from the application and from a signal handler.
         """
         self._stopping = True
-        self._server.set_allow_keepalive(False)
 
     @property
     def stopping(self) -> bool:
         return self._stopping
 
     def connections(self) -> int:
-        """Open connections on all listeners, but for those whose client has yet to read its answer."""
-        return max(0, self._handles.value - self._own_handles)
+        """Open connections on all listeners."""
+        return len(self._connections)
 
-    def _serve(self) -> None:
-        turn, server, each_turn, spin = _fastpysgi.run_nowait, self._server, self._each_turn, self._spin
-        may_wait_ms, loop, wait, idle_ms = self._may_wait_ms, self._loop, self._epoll.poll, self._idle_wait_ms
-        handles, full = self._handles, self._own_handles + self._limits.connections_max
-        while not self._stopping:
-            turn(server)
-            each_turn()
-            if handles.value >= full or self._shedding:
-                self._shed(handles.value >= full)
-            if not spin:
-                ms = may_wait_ms(loop)
-                if ms:
-                    wait(min(ms, idle_ms) / 1000, 1)
+    # --- a turn -------------------------------------------------------------------------------------
 
-    def _shed(self, full: bool) -> None:
-        """At the cap the public listener leaves libuv's sight, and whoever comes there is hung up on.
+    def _turn(self, wait_s: float) -> int:
+        """One turn; how many sockets had something."""
+        events = self._epoll.poll(wait_s, _EVENTS_A_TURN)
+        if events or self._unfinished:
+            self._now = time.monotonic()
+            started = time.perf_counter_ns()
+            unfinished, self._unfinished = self._unfinished, []
+            for connection in unfinished:
+                if connection.reading and connection.pieces:
+                    self._answer_all(connection, b"")
+            connections = self._connections
+            for fd, event in events:
+                known = connections.get(fd)
+                if known is None:
+                    self._accept(fd)
+                elif event & select.EPOLLOUT:
+                    self._send(known)
+                else:
+                    self._read(known)
+                if self._answered and time.perf_counter_ns() - started > RELEASE_AFTER_NS:
+                    self._release()
+                    started = time.perf_counter_ns()
+            if self._answered:
+                self._release()
+        self._each_turn()
+        if not events:
+            self._now = time.monotonic()
+        if self._now >= self._next_watch:
+            self._watch()
+        return len(events)
 
-        Not RLIMIT_NOFILE, which would stop the journal's files and the health checks as well: the other
-        listeners stay open, so that a flood of clients keeps out neither the operator nor the kill switch.
+    def _read(self, connection: _Connection) -> None:
+        try:
+            count = connection.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self._drop(connection)
+        elif connection.reading:
+            self._answer_all(connection, self._buffer[:count].tobytes())
+
+    def _answer_all(self, connection: _Connection, data: bytes) -> None:
+        """Answer the whole requests among what has come; keep the rest."""
+        pieces = connection.pieces
+        if pieces:
+            pieces.append(data)
+            connection.size += len(data)
+            if connection.size < connection.needed:
+                return
+            data = b"".join(pieces)
+            pieces.clear()
+        else:
+            connection.deadline = self._now + self._limits.request_ms_max / 1000
+        start = count = 0
+        try:
+            while start < len(data) and not connection.closing:
+                if count == REQUESTS_A_TURN:
+                    connection.needed = 0
+                    self._unfinished.append(connection)
+                    break
+                before = start
+                start, whole = self._answer_one(connection, data, start)
+                if not whole:
+                    break
+                count += 1
+                if before:
+                    connection.deadline = self._now + self._limits.request_ms_max / 1000
+        except Refused as refused:
+            self._refuse(connection, refused)
+        if start < len(data) and not connection.closing:
+            pieces.append(data[start:])
+            connection.size = len(data) - start
+        elif connection.under_way is None:
+            connection.deadline = self._now + self._limits.idle_ms_max / 1000
+        if connection.answers:
+            self._answered.append(connection)
+
+    def _answer_one(self, connection: _Connection, data: bytes, start: int) -> tuple[int, bool]:
+        """Call the application for the request that begins at `start`, if all of it is here.
+
+        Returns how far `data` is used up, and whether a request ended there. Raises Refused.
         """
-        public = self._doors[0]
-        if full and not self._shedding:
-            self._epoll.unregister(public)
-        elif self._shedding and not full:
-            self._epoll.register(public, select.EPOLLIN)
-        self._shedding = full
-        if full:
-            with contextlib.suppress(OSError):  # Nobody waits, or whoever did is gone.
-                for _ in range(_SHED_A_TURN):
-                    public.accept()[0].close()
+        if connection.under_way is not None:
+            head, chunks = connection.under_way
+            return self._take_chunks(connection, head, chunks, data, start)
+        head_end = data.find(HEAD_END, start) + 4
+        raw = data[start:head_end]
+        known = connection.door.heads.get(raw)
+        if known is None:
+            if data.startswith(b"\r\n", start):
+                # Empty lines before a request are tolerated, as RFC 9112 (2.2) asks.
+                return start + 2, True
+            if head_end < 4:
+                self._await_head(connection, data[start:])
+                return start, False
+            known = self._head(connection, raw)
+        if known.length < 0:
+            return self._take_chunks(connection, known, Chunks(self._limits.body_bytes_max), data, head_end)
+        end = head_end + known.length
+        if end > len(data):
+            if known.expects_100 and connection.needed != end - start:
+                connection.send(_CONTINUE)
+            connection.needed = end - start
+            return start, False
+        self._call(connection, known, data[head_end:end])
+        return end, True
+
+    def _take_chunks(
+        self, connection: _Connection, head: Head, chunks: Chunks, data: bytes, start: int
+    ) -> tuple[int, bool]:
+        end = chunks.take(data, start)
+        if chunks.done:
+            connection.under_way = None
+            self._call(connection, head, chunks.body)
+            return end, True
+        if head.expects_100 and connection.under_way is None:
+            connection.send(_CONTINUE)
+        connection.under_way = head, chunks
+        connection.needed = chunks.needed
+        return end, False
+
+    def _await_head(self, connection: _Connection, beginning: bytes) -> None:
+        if len(beginning) > self._limits.header_bytes_max:
+            raise _HEAD_TOO_LARGE
+        refuse_early(beginning)
+        connection.needed = 0
+
+    def _head(self, connection: _Connection, raw: bytes) -> Head:
+        limits = self._limits
+        if len(raw) > limits.header_bytes_max:
+            raise _HEAD_TOO_LARGE
+        door = connection.door
+        head = read_head(raw, door.constants, limits.headers_max)
+        if head.length > limits.body_bytes_max:
+            raise too_large(limits.body_bytes_max)
+        if len(door.heads) >= HEADS_KEPT:
+            door.heads.clear()
+        door.heads[raw] = head
+        return head
+
+    # --- answers ------------------------------------------------------------------------------------
+
+    def _call(self, connection: _Connection, head: Head, request_body: bytes) -> None:
+        environ = head.environ.copy()
+        environ["REMOTE_ADDR"] = connection.address
+        environ["wsgi.input"] = io.BytesIO(request_body)
+        if head.length < 0:
+            environ["CONTENT_LENGTH"] = str(len(request_body))
+        try:
+            pieces = self._app(environ, self._start_response)
+            content = b"".join(pieces)
+            if hasattr(pieces, "close"):
+                pieces.close()
+        except Exception:
+            _log.exception("a request failed outside the framework")
+            self._status, self._headers = _UNKNOWN_STATUS, _JSON
+            content = _UNKNOWN_BODY
+        if not head.keep_alive or self._stopping or _CLOSE in environ:
+            connection.closing = True
+        connection.answers.append(self._framed(head, connection.closing, content))
+
+    def _start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        self._status, self._headers = status, headers
+        return _no_write
+
+    def _framed(self, head: Head, closing: bool, content: bytes) -> bytes:
+        """The whole answer: status line, the application's headers, ours, the body."""
+        lines = [f"HTTP/1.1 {self._status}"]
+        lines += [
+            f"{name}: {value}"
+            for name, value in self._headers
+            if name not in ("content-length", "Content-Length", "connection", "Connection")
+        ]
+        status = self._status[:3]
+        if status != "204" and status != "304":
+            lines.append(f"Content-Length: {len(content)}")
+        if int(self._now) != self._date_s:
+            self._date_s, self._date = int(self._now), formatdate(usegmt=True)
+        lines.append(f"Date: {self._date}")
+        if closing:
+            lines.append("Connection: close\r\n\r\n")
+        elif head.is_http_11:
+            lines.append("\r\n")
+        else:
+            lines.append("Connection: keep-alive\r\n\r\n")
+        top = "\r\n".join(lines)
+        if head.is_head or status in ("204", "304"):
+            return top.encode("latin-1")
+        return top.encode("latin-1") + content
+
+    def _refuse(self, connection: _Connection, refused: Refused) -> None:
+        """Say what is wrong, read on for a moment so that it can be heard, and close."""
+        self._status, self._headers = refused.status, _JSON
+        body = b'{"code":1002,"message":"%b","details":{},"request_id":""}' % refused.reason.encode()
+        connection.closing = True
+        connection.pieces.clear()
+        connection.answers.append(self._framed(_NO_HEAD, True, body))
+
+    def _unknown(self, answer: bytes, headers: list[tuple[str, str]]) -> bytes:
+        """What is said instead of `answer` if its commit failed."""
+        self._status, self._headers = _UNKNOWN_STATUS, [*_JSON, *headers]
+        request_id = _REQUEST_ID.search(answer)
+        body = _UNKNOWN_BODY
+        if request_id is not None:
+            self._headers.append(("X-Request-Id", request_id[1].decode("latin-1")))
+            body = body.replace(b'"request_id":""', b'"request_id":"%b"' % request_id[1])
+        return self._framed(_NO_HEAD, True, body)
+
+    def _release(self) -> None:
+        """Commit, then send what waits for it."""
+        answered, self._answered = self._answered, []
+        failed = self._commit()
+        for connection in answered:
+            answers = connection.answers
+            if failed is not None:
+                answers[:] = [self._unknown(answer, failed) for answer in answers]
+                connection.closing = True
+            connection.unsent += answers[0] if len(answers) == 1 else b"".join(answers)
+            answers.clear()
+            self._send(connection)
+
+    def _send(self, connection: _Connection) -> None:
+        """As much as the client takes; the rest when it can take more."""
+        data = connection.unsent
+        try:
+            sent = connection.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            self._drop(connection)
+            return
+        if sent == len(data):
+            connection.unsent = b""
+            if connection.closing:
+                self._close_softly(connection)
+            elif not connection.reading:
+                connection.reading = True
+                self._epoll.modify(connection.fd, select.EPOLLIN)
+                self._unfinished.append(connection)
+        else:
+            connection.unsent = data[sent:]
+            connection.deadline = self._now + self._limits.unread_ms_max / 1000
+            if connection.reading:
+                # Nothing more is read from who does not read.
+                connection.reading = False
+                self._epoll.modify(connection.fd, select.EPOLLOUT)
+
+    # --- connections --------------------------------------------------------------------------------
+
+    def _accept(self, fd: int) -> None:
+        door = self._doors.get(fd)
+        if door is None:
+            return  # Closed by what happened earlier in this turn.
+        for _ in range(_ACCEPTS_A_TURN):
+            try:
+                client, address = door.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    # Looked at again with the deadlines: until then nobody who has to wait costs a turn.
+                    self._epoll.unregister(fd)
+                    self._shut.append(fd)
+                    return
+                continue  # The client is gone already.
+            if len(self._connections) >= self._limits.connections_max and fd == self._public:
+                # Not RLIMIT_NOFILE, which would stop the journal's files and the health checks as well: a
+                # flood of clients keeps out neither the operator nor the kill switch.
+                client.close()
+                continue
+            client.setblocking(False)
+            deadline = self._now + self._limits.request_ms_max / 1000
+            connection = _Connection(client, f"{address[0]}:{address[1]}", door, deadline)
+            self._connections[connection.fd] = connection
+            self._watched.append(connection)
+            self._epoll.register(connection.fd, select.EPOLLIN)
+
+    def _drop(self, connection: _Connection) -> None:
+        """Forget it. What it has not read is lost; what it has asked for is done."""
+        if self._connections.pop(connection.fd, None) is not None:
+            connection.pieces.clear()
+            connection.answers.clear()
+            connection.closing = True
+            connection.socket.close()
+
+    def _close_softly(self, connection: _Connection) -> None:
+        """Nothing more is said; what still comes is read, so that the answer is not lost by a reset."""
+        with contextlib.suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_WR)
+        connection.reading = False
+        connection.deadline = self._now + LINGER_S
+        with contextlib.suppress(OSError):
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+
+    def _watch(self) -> None:
+        """Look at some of the deadlines; all of them are looked at well within the shortest one."""
+        self._next_watch = self._now + _WATCH_S
+        for fd in self._shut:
+            self._epoll.register(fd, select.EPOLLIN)
+        self._shut = []
+        watched = self._watched
+        shortest_s = min(self._limits.request_ms_max, self._limits.idle_ms_max, 1000) / 1000
+        for _ in range(1 + int(len(watched) * 2 * _WATCH_S / shortest_s)):
+            if not watched:
+                break
+            connection = watched.popleft()
+            if self._connections.get(connection.fd) is not connection:
+                continue
+            if self._now > connection.deadline:
+                self._drop(connection)
+            else:
+                watched.append(connection)
 
     def _drain(self) -> None:
         """Take no new connections, answer what has come or is coming, each connection's last."""
         deadline = time.monotonic() + self._limits.drain_ms_max / 1000
-        for door in self._doors:
-            with contextlib.suppress(FileNotFoundError):  # Before the first turn, and while shedding.
-                self._epoll.unregister(door)
-            door.shutdown(socket.SHUT_RDWR)
-        while self.connections() and time.monotonic() < deadline:
-            _fastpysgi.run_nowait(self._server)
-            self._each_turn()
+        for door in self._doors.values():
+            door.listener.close()
+        self._doors, self._shut = {}, []
+        while self._connections and time.monotonic() < deadline:
             # Idle connections can't be told from half a request; silence for a while ends both.
-            if self._may_wait_ms(self._loop) and not self._epoll.poll(_SILENCE_S, 1):
+            if not self._turn(_SILENCE_S) and not self._unfinished:
                 break
 
     def _close(self) -> None:
-        for door in self._doors:
-            door.detach()
+        for connection in list(self._connections.values()):
+            self._drop(connection)
+        for door in self._doors.values():
+            door.listener.close()
         self._epoll.close()
-        self._server.close()
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.stop()
@@ -235,23 +589,26 @@ class Server:
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 _SILENCE_S = 0.1
-_SHED_A_TURN = 64
+_WATCH_S = 0.05
+_ACCEPTS_A_TURN = 64
+_EVENTS_A_TURN = 256
+_CLOSE = "tradsys.close"
+_JSON = [("Content-Type", "application/json")]
+_UNKNOWN_STATUS = f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
+_UNKNOWN_BODY = b'{"code":1001,"message":"the outcome is unknown","details":{},"request_id":""}'
+_REQUEST_ID = re.compile(rb"\r\nx-request-id: ([A-Za-z0-9._:-]+)\r\n", re.IGNORECASE)
+_HEAD_TOO_LARGE = Refused("431 Request Header Fields Too Large", "the head of the request is too large")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_HEAD = Head({}, 0, False, True, False, False)
 
 
-def _address(host: str) -> str:
-    """fastpysgi takes numeric addresses only, and listens on all of them when it can't read one."""
-    return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
+    """End this connection once its answer is out: the application's `Connection: close`."""
+    environ[_CLOSE] = True
 
 
-def _refuse_taken(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # Connections of an earlier engine that still linger are no obstacle; a listener is.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as refusal:
-            raise OSError(refusal.errno, f"cannot listen on {host}:{port}: {refusal.strerror}") from None
+def _no_write(data: bytes) -> object:
+    raise NotImplementedError("the application answers with an iterable")
 
 
 def _allow_files(count: int) -> None:
@@ -260,95 +617,3 @@ def _allow_files(count: int) -> None:
         raise ValueError(f"{count} open files are needed for the connections, the system allows {hard}")
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-
-
-def _descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}
-
-
-def _listening(fd: int) -> socket.socket | None:
-    try:
-        candidate = socket.socket(fileno=fd)
-    except OSError:
-        return None
-    if candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return candidate
-    candidate.detach()
-    return None
-
-
-# --- what fastpysgi leaves to its application -------------------------------------------------------
-
-_CLOSE = "tradsys.close"
-_CLOSE_HEADER = ("X-Connection", "close\r\nConnection: close")
-_REFUSED = [("Content-Length", "0")]
-_FAILED_BODY = b'{"code":1001,"message":"the outcome is unknown","details":{},"request_id":""}'
-_FAILED = [("Content-Type", "application/json"), ("Content-Length", str(len(_FAILED_BODY)))]
-
-
-def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
-    """End this connection once its answer is out: the application's `Connection: close`.
-
-    fastpysgi decides alone whether a connection stays and drops that header, so a plain one would be a lie.
-    Needs an answer with a body. Cheap, but not free: for refusals.
-    """
-    environ[_CLOSE] = True
-    set_header(*_CLOSE_HEADER)
-
-
-def guarded(app: WSGIApplication, header_bytes_max: int) -> WSGIApplication:
-    """`app` behind the rules of HTTP and of WSGI that fastpysgi 0.6 does not keep.
-
-    Its environ is a dict in a fixed order: ten constants, PATH_INFO, QUERY_STRING, the headers as they
-    came, wsgi.input, REQUEST_METHOD, REMOTE_ADDR, and, only if the body came in chunks, CONTENT_LENGTH.
-    """
-
-    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        values = [*environ.values()]
-        chunked = values[-3] is not environ["wsgi.input"]
-        if len("".join(values[10 : -4 if chunked else -3])) > header_bytes_max:
-            start_response("431 Request Header Fields Too Large", _REFUSED)
-            return []
-        path = values[10]
-        if not path.isascii():
-            # PEP 3333 wants the bytes as Latin-1; fastpysgi decodes them as UTF-8, which Falcon can't take.
-            environ["PATH_INFO"] = path.encode().decode("latin-1")
-        if chunked:
-            # HTTP/1.0 knows no Transfer-Encoding: such framing may be an attempt to hide a request from a
-            # proxy, and RFC 9112 (6.1) wants the connection closed. The environ always says HTTP/1.1,
-            # so every chunked body is the last of its connection.
-            environ[_CLOSE] = True
-            start_response = _saying_close(start_response)
-        try:
-            body = app(environ, start_response)
-        except Exception:
-            _log.exception("a request failed outside the framework")
-            start_response("503 Service Unavailable", list(_FAILED), sys.exc_info())
-            return [_FAILED_BODY]
-        if _CLOSE in environ:
-            return _last(body)
-        return body
-
-    return answer
-
-
-def _saying_close(start_response: StartResponse) -> StartResponse:
-    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-        return start_response(status, [_CLOSE_HEADER, *headers], *exc_info)
-
-    return start
-
-
-def _last(body: Iterable[bytes]) -> list[bytes]:
-    """`body` in a form after which fastpysgi closes the connection.
-
-    It closes where more than Content-Length has been written, and checks that up front only for bodies
-    of up to 48 pieces. So: 49 pieces, the last ones empty lines, which HTTP tolerates between messages.
-    """
-    whole = b"".join(body)
-    if not whole:
-        return []
-    pieces = [whole[i : i + 1] for i in range(max(0, len(whole) - 47), len(whole))]
-    if len(whole) > 47:
-        pieces.insert(0, whole[:-47])
-    return pieces + [b"\r\n"] * (49 - len(pieces))

@@ -26,6 +26,8 @@ from tradsys.venue.ports import Entry, JournalError
 
 RESERVE_SHARE = 4
 """The last quarter of a segment: without a next one, the venue is cancel-only from there on."""
+GROUP_BYTES_MAX = 256 << 10
+"""A group that has become so large is written at once."""
 LAST_SHARE = 8
 LAST_BYTES_MAX = 128 << 10
 """The last eighth, at most this much: without a next one, nothing at all is taken there, so that no frame
@@ -50,6 +52,7 @@ class LogWriter:
         progress: Progress,
         *,
         durable: bool,
+        grouped: bool,
         segment_bytes: int,
     ) -> None:
         self._directory = directory
@@ -58,6 +61,10 @@ class LogWriter:
         self._datasync = files.datasync
         self._progress = progress
         self._durable = durable
+        self._grouped = grouped
+        self._group: list[bytes] = []
+        """Frames that wait for `commit`, which go to `_group_offset`."""
+        self._group_offset = 0
         self._segment_bytes = segment_bytes
         self._frame_bytes_max = segment_bytes - SEGMENT_START_BYTES_MAX - END_BYTES
         self._sync = LogSync(directory, files, progress)
@@ -85,13 +92,24 @@ class LogWriter:
         durable: bool,
         segment_bytes: int,
         time_ns: int,
+        grouped: bool = False,
     ) -> LogWriter:
         """Take the log over: make certain what was found, cut what is stale, and begin a new epoch.
 
         When this returns all of it is on the disk, and the page says so. `durable`: `append` returns
-        when the frame is on the disk. Raises JournalError: recover again, nothing was promised.
+        when the frame is on the disk. `grouped`: `append` only takes note, and `commit` does what it would
+        have done, for all frames since the last one at once; until then nobody may be told of them.
+        Raises JournalError: recover again, nothing was promised.
         """
-        writer = cls(directory, files, recovered, progress, durable=durable, segment_bytes=segment_bytes)
+        writer = cls(
+            directory,
+            files,
+            recovered,
+            progress,
+            durable=durable,
+            grouped=grouped,
+            segment_bytes=segment_bytes,
+        )
         try:
             writer._take_over(recovered, time_ns)
         except OSError as error:
@@ -123,8 +141,35 @@ class LogWriter:
             if size > self._frame_bytes_max:
                 self._fail(f"seq {first_seq} takes {size} bytes, more than a segment holds")
             self._roll(time_ns)
-        self._put(COMMANDS_FRAME, first_seq, len(entries), time_ns, payload)
+        if not self._grouped:
+            self._put(COMMANDS_FRAME, first_seq, len(entries), time_ns, payload)
+            self.seq += len(entries)
+            self._publish()
+            return
+        frame = encode_frame(
+            self.chain, COMMANDS_FRAME, self._durable, self.epoch, first_seq, len(entries), time_ns, payload
+        )
+        if not self._group:
+            self._group_offset = self.offset
+        self._group.append(frame)
+        self.chain = frame[-CHAIN_BYTES:]
+        self.offset += size
         self.seq += len(entries)
+        if self.offset - self._group_offset > GROUP_BYTES_MAX:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write the frames that were taken note of, and let them be seen. Raises JournalError."""
+        group = self._group
+        if not group:
+            return
+        frames = group[0] if len(group) == 1 else b"".join(group)
+        group.clear()
+        self._write_or_fail(frames, self._group_offset, self.seq)
+        self._publish()
+
+    def _publish(self) -> None:
+        """What is written may be seen."""
         if self._durable:
             # Synced before it is published, so that no follower sees a frame that may be withdrawn.
             self._datasync_or_fail()
@@ -143,6 +188,7 @@ class LogWriter:
 
     def sync(self) -> None:
         """What the follower does, for when it is gone. Raises JournalError."""
+        self.commit()
         try:
             self._sync.sync()
         except JournalError as error:
@@ -166,14 +212,17 @@ class LogWriter:
     def _put(self, kind: int, first_seq: int, count: int, time_ns: int, payload: bytes) -> None:
         """One frame, one write, at the current place."""
         frame = encode_frame(self.chain, kind, self._durable, self.epoch, first_seq, count, time_ns, payload)
-        try:
-            written = self._write(self._handle, frame, self.offset)
-        except OSError as error:
-            self._fail(f"write of seq {first_seq}: {error}")
-        if written != len(frame):
-            self._fail(f"write of seq {first_seq}: {written} of {len(frame)} bytes")
+        self._write_or_fail(frame, self.offset, first_seq)
         self.chain = frame[-CHAIN_BYTES:]
-        self.offset += written
+        self.offset += len(frame)
+
+    def _write_or_fail(self, frames: bytes, offset: int, seq: int) -> None:
+        try:
+            written = self._write(self._handle, frames, offset)
+        except OSError as error:
+            self._fail(f"write of seq {seq}: {error}")
+        if written != len(frames):
+            self._fail(f"write of seq {seq}: {written} of {len(frames)} bytes")
 
     def _datasync_or_fail(self) -> None:
         try:
@@ -184,6 +233,7 @@ class LogWriter:
 
     def _roll(self, time_ns: int) -> None:
         """Go on in the next segment. The old one is not synced here: `LogSync` does, or `append` did."""
+        self.commit()
         index = self.segment + 1
         if self._progress.prepared_segment < index:
             self._fail(f"segment {self.segment} is full, and the next one is not prepared")
