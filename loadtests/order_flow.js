@@ -6,6 +6,7 @@
 // Of ten iterations five place a limit order near the mid, one a market order, two cancel and one replaces an order of
 // their own, one sends an order twice, as after a timeout, and must get its first answer again. The account is of
 // the mode `limits`, the symbol's tick is 0.01 and its lot at most 0.001.
+import exec from 'k6/execution';
 import http from 'k6/http';
 import { API, HEADERS, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
 import { bodyOf, clientOrderId, constantRate, guards, right, verdict } from './venue.js';
@@ -22,8 +23,6 @@ export const options = {
     'http_req_duration{op:repeat}': ['p(99)<10000'],
   },
   summaryTrendStats: TREND_STATS,
-  // An order's answer must not wait for a connection: traders keep theirs.
-  noConnectionReuse: false,
 };
 
 // A cancel or a replace may come too late: the order is filled, which is an answer like any other.
@@ -34,10 +33,9 @@ const OPEN_MAX = 20; // Orders that one client leaves in the book; then it cance
 const PERIOD = ['place', 'place', 'cancel', 'place', 'repeat', 'place', 'replace', 'market', 'place', 'cancel'];
 
 const open = []; // This client's orders that may still rest, the oldest first.
-let turn = 0;
 
 export default function () {
-  const step = open.length >= OPEN_MAX ? 'cancel' : PERIOD[turn++ % PERIOD.length];
+  const step = open.length >= OPEN_MAX ? 'cancel' : PERIOD[exec.scenario.iterationInTest % PERIOD.length];
   if (step === 'cancel' && open.length) cancel(open.shift());
   else if (step === 'replace' && open.length) replace(open[open.length - 1]);
   else if (step === 'repeat') repeat();

@@ -21,7 +21,7 @@ from rich.table import Table
 from loadtests.slo import report
 from loadtests.slo.k6 import K6, SCRIPTS, K6Error
 from loadtests.slo.measure import Attempt, attempt
-from loadtests.slo.objectives import read
+from loadtests.slo.objectives import FILE, read
 from loadtests.slo.verdict import EXIT_CODES, Verdict
 
 BROKEN = 1
@@ -38,13 +38,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    objectives = read()
     parser = _Parser(prog="make slo", description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", default="target", choices=sorted(objectives.profiles))
+    parser.add_argument("--profile", default="target")
+    parser.add_argument("--objectives", type=Path, default=FILE, help="another file of slo.json's form")
     parser.add_argument("--app", type=Path, help="folder with the package tradsys of the build to judge")
     parser.add_argument("--scripts", type=Path, default=SCRIPTS, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, default=Path("build/slo"), help="where the report goes")
     chosen = parser.parse_args(arguments)
+    try:
+        objectives = read(chosen.objectives)
+    except (OSError, msgspec.ValidationError) as error:
+        parser.error(f"{chosen.objectives}: {error}")
+    if chosen.profile not in objectives.profiles:
+        parser.error(f"there is no profile {chosen.profile!r}; there are {', '.join(objectives.profiles)}")
     # A stop from outside ends the venue, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(BROKEN))
     err = Console(stderr=True)

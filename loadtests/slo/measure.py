@@ -105,7 +105,7 @@ def judged(
     # Metrics are up to a second old when they are seen: noise counts for its own window and the next.
     own = [window.quietness.quiet for window in windows]
     steady = noise.steady(*calibrations)
-    quiet = [steady and here and before for here, before in zip(own, [True, *own[:-1]], strict=True)]
+    quiet = [steady and here and before for here, before in zip(own, [True, *own], strict=False)]
     calm = bool(quiet) and sum(quiet) >= CALM_WINDOWS * len(quiet)
     orders, *_ = runs
     samples_min = profile.gate.samples_min
@@ -114,8 +114,10 @@ def judged(
         if objective.indicator == "availability":
             rows.append(judge_availability(objective, *availability, samples_min))
         else:
-            needed = samples_min if objective.indicator == "order_latency" else max(100, samples_min // 10)
-            rows.append(judge_latency(objective, windows, quiet, needed))
+            of_orders = objective.indicator == "order_latency"
+            needed = samples_min if of_orders else max(100, samples_min // 10)
+            believed = of_orders and noise.medians_agree(*calibrations)
+            rows.append(judge_latency(objective, windows, quiet, needed, believed))
     found = orders.findings
     for socket in profile.gate.socket:
         seen = found.latency_by_us.get(socket.op, {}).get(str(socket.percentile)) if found else None
