@@ -77,7 +77,6 @@ class ConsoleResource:
             file = self._files[name]
         else:
             raise falcon.HTTPNotFound()
-        resp.content_type = file.type
         resp.set_header("Content-Security-Policy", _policy(settings))
         resp.set_header("X-Content-Type-Options", "nosniff")
         resp.set_header("Referrer-Policy", "no-referrer")
@@ -88,6 +87,7 @@ class ConsoleResource:
             if req.get_header("If-None-Match") == file.etag:
                 resp.status = falcon.HTTP_304
                 return
+        resp.content_type = file.type
         resp.data = file.content
 
     def _settings_for(self, req: falcon.Request) -> ConsoleSettings:

@@ -1,5 +1,7 @@
 // Candles on a canvas. Numbers here are for drawing only; the legend shows the venue's own text.
 
+import { shown } from "./decimal.js";
+
 const AXIS = 62, TIMES = 20, VOLUME_SHARE = 0.16;
 const WIDTH_MIN = 2, WIDTH_MAX = 40;
 
@@ -42,6 +44,9 @@ export class Chart {
     this.seconds = seconds;
     this.digits = digits;
     this.#back = -2;
+    // A few candles are drawn wide rather than lost at the edge.
+    const room = (this.#canvas.clientWidth - AXIS) / (candles.length + 4);
+    this.#width = Math.min(13, Math.max(7, room));
     this.redraw();
   }
 
@@ -133,7 +138,8 @@ export class Chart {
     paint.textAlign = "left";
     for (const price of ticks(low, high, Math.max(2, Math.floor(priceBottom / 44)))) {
       line(paint, 0, y(price), right, y(price));
-      paint.fillText(number(price, this.digits), right + 7, y(price));
+      // The newest price is written over the scale: no number half below it.
+      if (Math.abs(y(price) - y(this.candles[last].close)) > 13) paint.fillText(number(price, this.digits), right + 7, y(price));
     }
     paint.textAlign = "center";
     for (const { at, label } of this.#times(from, to, Math.max(70, step * 8) / step)) {
@@ -203,7 +209,7 @@ export class Chart {
         paint.fillText(number(price, this.digits), right + 7, pointer.y + 0.5);
       }
     }
-    this.#legend.replaceChildren(...legendOf(chosen, this.seconds));
+    this.#legend.replaceChildren(...legendOf(chosen, this.seconds, this.digits));
   }
 
   /** Where the time scale has a mark: at round times, not closer than `apart` candles. */
@@ -244,14 +250,17 @@ function ticks(low, high, count) {
   return found;
 }
 
-function legendOf(candle, seconds) {
+function legendOf(candle, seconds, digits) {
   const at = new Date(candle.start * 1000);
   const day = `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
   const time = seconds >= 86_400 ? day : `${day} ${pad(at.getHours())}:${pad(at.getMinutes())}${seconds < 60 ? `:${pad(at.getSeconds())}` : ""}`;
-  const cells = [["", time], ["O", candle.texts.open], ["H", candle.texts.high], ["L", candle.texts.low], ["C", candle.texts.close], ["V", candle.texts.volume]];
-  return cells.flatMap(([name, value], i) => {
-    const bold = document.createElement("b");
+  const price = (text) => shown(text, digits);
+  const { open, high, low, close, volume } = candle.texts;
+  const cells = [["", time], ["O", price(open)], ["H", price(high)], ["L", price(low)], ["C", price(close)], ["V", shown(volume)]];
+  return cells.map(([name, value]) => {
+    const cell = document.createElement("span"), bold = document.createElement("b");
     bold.textContent = value;
-    return [i ? ` ${name} ` : "", bold];
+    cell.append(name, bold);
+    return cell;
   });
 }

@@ -3,7 +3,7 @@
 import { Book } from "./book.js";
 import { Chart } from "./chart.js";
 import { ONE, clock, places, shown, text, times, units } from "./decimal.js";
-import { Refused, Rest, Streams, Unreachable } from "./venue.js";
+import { Elsewhere, Refused, Rest, Streams, Unreachable } from "./venue.js";
 
 const DEPTH = 100;
 const TRADES_SHOWN = 200;
@@ -12,7 +12,6 @@ const ROWS_SHOWN = 200;
 const POLL_MS = 2_000;
 const ASK_AGAIN_MS = [300, 700, 1_500, 3_000, 5_000];
 const INTERVALS = { "1s": 1, "1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14400, "1d": 86400 };
-const LEVEL_HEIGHT = 19;
 const TOKEN_KEY = "tradsys.token", THEME_KEY = "tradsys.theme", VIEW_KEY = "tradsys.view";
 
 const $ = (id) => document.getElementById(id);
@@ -27,10 +26,10 @@ const state = {
   symbols: new Map(), symbol: "", interval: "1m",
   book: new Book(), bookKnown: false, ticker: null, trades: [], tradesKnown: false, resyncs: 0,
   candles: null, day: null,
-  account: "", scopes: [], orders: new Map(), ordersKnown: false, balances: new Map(), positions: [],
+  account: "", mode: "", orders: new Map(), ordersKnown: false, balances: new Map(), positions: [],
   fills: null, history: null, tab: "orders",
   engineDownSince: null, queryDownSince: null, streamDownSince: Date.now(), tokenProblem: "", lag: null,
-  orderMs: null, chosen: null, row: 0,
+  orderMs: null, chosen: null,
 };
 
 // --- small things -----------------------------------------------------------------------------------------
@@ -87,9 +86,11 @@ function showQuote() {
   document.title = ticker?.last ? `${shown(ticker.last, digits)} ${state.symbol} · tradsys` : "tradsys";
 }
 
+const levelHeight = () => $("ladder").querySelector(".level")?.offsetHeight || 19;
+
 function ladderRows() {
   const room = $("ladder").clientHeight - 31;
-  return Math.max(3, Math.min(DEPTH, Math.floor(room / 2 / LEVEL_HEIGHT)));
+  return Math.max(3, Math.min(DEPTH, Math.floor(room / 2 / levelHeight())));
 }
 
 const ladder = { asks: el("div.half.asks", { role: "presentation" }), bids: el("div.half.bids", { role: "presentation" }),
@@ -123,7 +124,7 @@ function showLadder() {
   const nothing = state.bookKnown && !bids.length && !asks.length;
   ladder.empty.hidden = state.bookKnown && !nothing;
   ladder.empty.textContent = nothing ? "No orders rest in this book. The first limit order opens it." : streams.state === "down" ? "No book: the streams are not connected." : "Waiting for the book…";
-  put("book-note", state.bookKnown ? `${bids.length} × ${asks.length} levels, verified` : "");
+  put("book-note", state.bookKnown && !nothing ? `${bids.length} × ${asks.length} levels, verified` : "");
 }
 
 const emptyLevel = () => el("div.level", { role: "option" }, el("span"), el("span"), el("span"));
@@ -138,7 +139,7 @@ function fillLevel(row, side, level, total, scale, own) {
   row.style.setProperty("--fill", `${Number((total * 1000n) / (scale || 1n)) / 10}%`);
   row.dataset.price = level.price;
   row.dataset.quantity = text(total);
-  row.classList.toggle("own", own);
+  row.classList.toggle("mine", own);
   row.classList.toggle("chosen", state.chosen === level.price && document.activeElement === $("ladder"));
   row.id = `level-${side}-${level.price}`;
   row.setAttribute("aria-selected", state.chosen === level.price);
@@ -281,7 +282,7 @@ function ticketChanged() {
   const quantity = units(field.quantity.value), price = units(field.price.value);
   put("notional", has.price && quantity && price ? `${shown(times(quantity, price), 2)} ${symbol?.quote ?? ""}` : "–");
   const asset = side === "buy" ? symbol?.quote : symbol?.base, balance = state.balances.get(asset);
-  put("available", !state.account ? "–" : balance ? `${shown(balance.free)} ${asset}` : "by limits");
+  put("available", !state.account ? "–" : state.mode === "limits" ? "by limits" : `${shown(balance?.free ?? "0")} ${asset}`);
   for (const name of ["price", "stop_price", "quantity", "display_quantity"]) field[name].removeAttribute("aria-invalid");
 }
 
@@ -371,14 +372,26 @@ async function findOut(order, failure) {
     outcome("open", `No answer to ${told(order)} (${failure.message}). Asking what became of it…`);
     await new Promise((resolve) => setTimeout(resolve, wait));
     try {
-      return showPlaced(await engine.get(`/orders/by-client/${order.client_order_id}`));
+      return showPlaced(await orderByClient(order.client_order_id));
     } catch (problem) {
-      if (problem instanceof Refused && problem.code === 1007)
+      if (problem instanceof Refused && problem.code === 1007 && readModelIsCurrent())
         return outcome("bad", `${told(order)} did not reach the venue.`, again);
     }
   }
   outcome("open", `Whether ${told(order)} was taken is unknown.`, again);
 }
+
+async function orderByClient(id) {
+  try {
+    return await engine.get(`/orders/by-client/${id}`);
+  } catch (problem) {
+    if (problem instanceof Elsewhere) return await query.get(`/orders/by-client/${id}`);
+    throw problem;
+  }
+}
+
+/** Whether query's last answer knew everything that had been journalled when it was given. */
+const readModelIsCurrent = () => Number(query.headers.get("X-Read-Seq")) >= Number(query.headers.get("X-Seq"));
 
 async function cancel(order, button) {
   button.disabled = true;
@@ -433,6 +446,19 @@ function takeFill(fill) {
   if (!state.fills || state.fills.some((one) => one.trade_id === fill.trade_id && one.order_id === fill.order_id)) return;
   state.fills = [fill, ...state.fills].sort((a, b) => b.trade_id - a.trade_id).slice(0, ROWS_SHOWN);
   loadPositions();
+}
+
+/** Open orders from the engine itself, for as long as the streams don't bring them. */
+async function loadOrders() {
+  try {
+    const page = await engine.get("/orders?status=open&limit=1000");
+    if (streams.state === "live") return;
+    state.orders = new Map(page.items.map((order) => [order.order_id, order]));
+    state.ordersKnown = true;
+    show(showOwn, showLadder);
+  } catch (failure) {
+    noteFailure(engine, failure);
+  }
 }
 
 async function loadPast() {
@@ -496,10 +522,13 @@ function showOwn() {
   const box = $("own");
   put("n-orders", state.account && state.ordersKnown ? String(state.orders.size) : "");
   $("cancel-all").hidden = state.tab !== "orders" || !state.orders.size;
-  const say = (...what) => box.replaceChildren(el("p.empty", {}, ...what));
+  const say = (...what) => {
+    box.dataset.key = "";
+    box.replaceChildren(el("p.empty", {}, ...what));
+  };
   if (!state.account) return say(state.tokenProblem || "Sign in to see your orders and to trade. ", el("br"), el("button", { type: "button", onclick: askForToken }, "Sign in"));
   if (state.tab === "orders") {
-    if (!state.ordersKnown) return say(streams.state === "live" ? "Waiting for your orders…" : "Your orders come with the streams, which are not connected.");
+    if (!state.ordersKnown) return say(streams.state === "live" ? "Waiting for your orders…" : "Your orders are not known: neither the streams nor the engine answer.");
     if (!state.orders.size) return say("You have no open orders.");
     // Buttons must not be exchanged under a pointer: rows stay as long as nothing about them changes.
     const rows = [...state.orders.values()].sort((a, b) => b.seq - a.seq);
@@ -534,7 +563,7 @@ function showOwn() {
         const digits = priceDigits(order.symbol);
         return [clock(order.updated_ts), order.symbol, sideOf(order.side), `${words(order.type)} ${order.time_in_force}`, orDash(order.price, digits),
           shown(order.quantity, lotDigits(order.symbol)), shown(order.filled_quantity, lotDigits(order.symbol)), orDash(order.avg_price, digits),
-          words(order.status) + (order.reason ? `, ${words(order.reason)}` : ""), order.order_id];
+          words(order.status) + (order.reason && order.reason !== "requested" ? `, ${words(order.reason)}` : ""), order.order_id];
       })));
   }
   const balances = [...state.balances.values()];
@@ -561,6 +590,7 @@ async function signIn(token, keep) {
   try {
     const me = await engine.get("/accounts/me");
     state.account = me.account;
+    state.mode = me.mode;
     if (keep) sessionStorage.setItem(TOKEN_KEY, token);
   } catch (failure) {
     if (failure instanceof Unreachable || failure.status === 503) {
@@ -638,6 +668,7 @@ async function poll() {
     }
   }));
   if (state.engineDownSince === null && !state.symbols.size) await loadSymbols();
+  if (state.engineDownSince === null && state.account && streams.state !== "live") await loadOrders();
   if (state.queryDownSince === null && state.symbol && state.candles === null) loadCandles();
   show(showNotices, showConnection, ticketChanged);
   setTimeout(poll, POLL_MS);
@@ -653,7 +684,8 @@ function showConnection() {
   light("streams", stream, "c-streams", streams.state === "live" ? ms(streams.latency.last) : streams.state);
   const late = state.lag > 1000;
   light("history", state.queryDownSince ? "bad" : state.lag === null ? "" : late ? "late" : "good", "c-history", state.queryDownSince ? "down" : state.lag === null ? "–" : state.lag ? `−${shown(String(state.lag))}` : "current");
-  document.body.classList.toggle("stale", streams.state !== "live");
+  document.body.classList.toggle("stale", streams.state !== "live" && streams.state !== "connecting");
+  document.body.classList.toggle("unreachable", streams.state !== "live" && state.engineDownSince !== null);
   if ($("d-connection").open) showFacts();
 }
 
@@ -677,7 +709,7 @@ function showNotices() {
   const since = (at) => clock(BigInt(at) * 1_000_000n);
   const found = [];
   if (state.engineDownSince) found.push(["bad", "Engine down", `It has not answered since ${since(state.engineDownSince)}. Orders can't be placed or canceled; what rests keeps its place in the journal. Trying again every 2 s.`]);
-  if (streams.state === "down" && state.streamDownSince && Date.now() - state.streamDownSince > 1_500) found.push(["bad", "Streams down", `Book, trades and own orders are as of ${since(state.streamDownSince)} and greyed out. Connecting again.`]);
+  if (streams.state === "down" && state.streamDownSince && Date.now() - state.streamDownSince > 1_500) found.push(["bad", "Streams down", `Book and trades are as of ${since(state.streamDownSince)} and greyed out; own orders are asked for every 2 s. Connecting again.`]);
   if (streams.state === "stale") found.push(["", "Streams silent", `Nothing has come since ${since(state.streamDownSince)}: what is shown may be old.`]);
   if (state.queryDownSince) found.push(["", "History down", `Candles, fills and ended orders are as of ${since(state.queryDownSince)}. Trading is not affected.`]);
   if (state.tokenProblem && !state.account && !$("d-token").open) found.push(["", "Token", state.tokenProblem, ["Sign in", askForToken]]);
@@ -697,7 +729,6 @@ const channelsOf = (symbol) => [
 streams.addEventListener("state", () => {
   if (streams.state === "live") state.streamDownSince = null;
   else state.streamDownSince ??= Date.now();
-  if (streams.state === "down") state.ordersKnown = false;
   show(showConnection, showNotices, showOwn, showLadder);
   setTimeout(() => show(showNotices), 1_600);
 });

@@ -20,6 +20,9 @@ export class Refused extends Error {
 /** There was no answer. Of an order this means: whether it was taken is unknown. */
 export class Unreachable extends Error {}
 
+/** The engine no longer has it in memory, or never had it: query knows. */
+export class Elsewhere extends Error {}
+
 export class Latency {
   samples = [];
   add(ms) {
@@ -58,12 +61,15 @@ export class Rest {
       reply = await fetch(this.base + path, {
         method, headers, body: body === undefined ? undefined : JSON.stringify(body),
         signal: AbortSignal.timeout(TIMEOUT_MS), cache: "no-store", credentials: "omit",
+        // A browser that follows one to another origin forgets whose page asks, and is refused there.
+        redirect: "manual",
       });
-      json = await reply.json();
+      json = reply.type === "opaqueredirect" ? null : await reply.json();
     } catch (failure) {
       throw new Unreachable(failure.name === "TimeoutError" ? "no answer within 5 s" : "no connection");
     }
     this.latency.add(performance.now() - began);
+    if (json === null) throw new Elsewhere();
     this.engineUs = Number(reply.headers.get("X-Engine-Us"));
     this.headers = reply.headers;
     if (!reply.ok) throw new Refused(reply.status, json);
