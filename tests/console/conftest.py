@@ -1,4 +1,4 @@
-"""A whole venue and a real browser, shared by the tests of a file; each has a page and an account of its own."""
+"""A whole venue and a real browser, shared by the tests of a file; each has a page and account of its own."""
 
 from __future__ import annotations
 
