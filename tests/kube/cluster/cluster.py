@@ -154,7 +154,7 @@ class Cluster:
 
     def _clear(self) -> None:
         """Remove everything that is ours, whether it was left by `up`, by `down` or by a crash."""
-        self.plane.daemons.stop_all()
+        self.plane.stop()
         containers.clear()
         network.down()
         # The volumes too: a cluster begins with nothing.

@@ -94,10 +94,10 @@ class Daemons:
         assert _start_time(pid) != started, f"{name} (pid {pid}) does not end"
         self._pid_file(name).unlink(missing_ok=True)
 
-    def stop_all(self) -> None:
+    def stop_all(self, *, by: int = signal.SIGTERM) -> None:
         """End everything, the youngest first."""
         for name in reversed(self.running()):
-            self.stop(name)
+            self.stop(name, by=by)
 
     def last_line(self, name: str) -> str:
         try:
