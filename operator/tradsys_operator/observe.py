@@ -78,12 +78,12 @@ async def venue(
         status=status,
         revisions={each["metadata"]["labels"][names.REVISION]: revisions.read(each) for each in stored},
         revision_number=max((int(each["revision"]) for each in stored), default=0),
-        owned=frozenset(
-            Ref(*kind, each["metadata"]["name"])
+        live={
+            Ref(*kind, each["metadata"]["name"]): each
             for kind, listed in zip(RENDERED, lists, strict=True)
             for each in listed or []
             if _owned_by(each, who.uid)
-        ),
+        },
         pods=pods,
         gate_runs=[_gate_run(each) for each in runs or [] if _owned_by(each, who.uid)],
         kinds=frozenset(

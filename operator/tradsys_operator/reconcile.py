@@ -6,6 +6,7 @@ Level-triggered: nothing is remembered between two calls. The plan carries out w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec import Struct, structs
 from tradsys_operator import names, pinning, pods, rollout, times, tuning
 from tradsys_operator.api import (
     API_VERSION,
+    GROUP,
     Condition,
     GateRunSpec,
     GateRunStatus,
@@ -33,6 +35,7 @@ from tradsys_operator.render import monitoring
 from tradsys_operator.render.venue import OPTIONAL, desired, revision_of
 from tradsys_operator.revisions import Revision, stored
 
+APPLIED = f"{GROUP}/applied"
 RESYNC_S = 120.0
 EVIDENCE_S = 10.0
 """How often pods are asked about themselves, and how soon a phase that waits is looked at again."""
@@ -80,8 +83,8 @@ class Observed(Struct, frozen=True):
     revisions: Mapping[str, Revision] = {}
     revision_number: int = 0
     """The highest number among the stored revisions."""
-    owned: frozenset[Ref] = frozenset()
-    """Objects of rendered kinds that carry this Venue's labels."""
+    live: Mapping[Ref, Manifest] = {}
+    """Objects of rendered kinds that this Venue owns, as they are."""
     pods: list[dict[str, Any]] = []
     """Of the shards, without gate pods."""
     gate_runs: list[GateRun] = []
@@ -122,7 +125,7 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
 def _objects(
     observed: Observed, revisions: Mapping[str, Revision]
 ) -> tuple[list[Manifest], list[Ref], list[str]]:
-    """What to apply, what to delete, and which kinds are lacking, by the stored status."""
+    """What to apply because it is not so, what to delete, and which kinds are lacking, by the stored status."""
     venue, spec, status = observed.venue, observed.spec, observed.status
     running = rollout.running(spec, status)
     if not all(revision in revisions for revision in running.values()):
@@ -133,9 +136,37 @@ def _objects(
     made = desired(venue.name, venue.namespace, spec, chosen, gateway, observed.operator_namespace)
     possible = [each for each in made if _kind(each) not in OPTIONAL or _kind(each) in observed.kinds]
     lacking = sorted({each["kind"] for each in made} - {each["kind"] for each in possible})
-    wanted = {Ref(each["apiVersion"], each["kind"], each["metadata"]["name"]) for each in possible}
-    surplus = sorted(observed.owned - wanted, key=lambda ref: (ref.kind, ref.name))
-    return [_owned(observed, each) for each in possible], surplus, lacking
+    wanted = {ref_of(each) for each in possible}
+    surplus = sorted(observed.live.keys() - wanted, key=lambda ref: (ref.kind, ref.name))
+    marked = [_owned(observed, marked_with_hash(each)) for each in possible]
+    drifted = [each for each in marked if not in_force(each, observed.live.get(ref_of(each), {}))]
+    return drifted, surplus, lacking
+
+
+def ref_of(manifest: Manifest) -> Ref:
+    return Ref(manifest["apiVersion"], manifest["kind"], manifest["metadata"]["name"])
+
+
+def marked_with_hash(manifest: Manifest) -> Manifest:
+    """With a hash of itself: a field that is no longer asked for is still there in the live object."""
+    digest = hashlib.blake2b(msgspec.json.encode(manifest, order="sorted"), digest_size=8).hexdigest()
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def in_force(wanted: Any, found: Any) -> bool:
+    """Whether the live object holds everything that is wanted; what the API server or others add does not matter."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(in_force(each, found.get(key)) for key, each in wanted.items())
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(wanted) == len(found)
+            and all(in_force(*pair) for pair in zip(wanted, found, strict=True))
+        )
+    # An empty string or false is often not sent back.
+    return bool(wanted == found or (not wanted and found is None))
 
 
 def _kind(manifest: Manifest) -> tuple[str, str]:

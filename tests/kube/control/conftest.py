@@ -11,10 +11,10 @@ import os
 
 import pytest
 import yaml
+from tradsys_operator import crd
 
 from tests.kube.cluster.control_plane import control_plane
 from tests.kube.cluster.places import MissingProgram, program
-from tradsys_operator import crd
 
 NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.kube.operator.world import World, served, spec
 from tradsys_operator import names
 from tradsys_operator.api import Gate, Prometheus, Rollout
 from tradsys_operator.objectives import Judged
+
+from tests.kube.operator.world import World, served, spec
 
 PROMETHEUS = Rollout(bake_seconds=300, gate=Gate(prometheus=Prometheus(url="http://prometheus:9090")))
 
@@ -367,7 +367,11 @@ def test_hibernation_scales_to_zero_and_waking_serves_the_same_revision():
     world.ask(hibernated=True)
     world.settle()
     assert world.status.phase == "Hibernated"
-    assert {o["spec"]["replicas"] for (kind, _), o in world.objects.items() if kind in ("StatefulSet", "Deployment")} == {0}
+    assert {
+        o["spec"]["replicas"]
+        for (kind, _), o in world.objects.items()
+        if kind in ("StatefulSet", "Deployment")
+    } == {0}
     assert world.condition("Ready") == ("False", "Hibernated")
 
     world.ask(hibernated=False)

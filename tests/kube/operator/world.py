@@ -7,12 +7,11 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
-
 from tradsys_operator import names, times
 from tradsys_operator.api import Compare, GateRunSpec, GateRunStatus, Round, VenueSpec, VenueStatus
 from tradsys_operator.objectives import Judged
 from tradsys_operator.plans import Event
-from tradsys_operator.reconcile import Answers, GateRun, Identity, Observed, reconcile
+from tradsys_operator.reconcile import Answers, GateRun, Identity, Observed, reconcile, ref_of
 from tradsys_operator.revisions import Revision, read
 
 START = 1_800_000_000
@@ -21,7 +20,13 @@ SPEC: dict[str, Any] = {
     "image": "registry.example/tradsys:1",
     "shards": [{"name": "a", "symbols": ["BTC-USD", "ETH-USD"]}, {"name": "b", "symbols": ["SOL-USD"]}],
     "instruments": [
-        {"symbol": "BTC-USD", "tickSize": "0.01", "lotSize": "0.00001", "makerFeeBps": "1", "takerFeeBps": "2.5"},
+        {
+            "symbol": "BTC-USD",
+            "tickSize": "0.01",
+            "lotSize": "0.00001",
+            "makerFeeBps": "1",
+            "takerFeeBps": "2.5",
+        },
         {"symbol": "ETH-USD", "tickSize": "0.01", "lotSize": "0.0001", "minNotional": "1"},
         {"symbol": "SOL-USD", "tickSize": "0.01", "lotSize": "0.001", "bandPercent": "5"},
     ],
@@ -91,6 +96,7 @@ class World:
             status=self.status,
             revisions=self.revisions,
             revision_number=len(self.revisions),
+            live={ref_of(found): found for found in self.objects.values()},
             pods=self.pods(),
             gate_runs=list(self.gate_runs.values()),
             answers=self.answers,
@@ -138,7 +144,11 @@ class World:
         assert self.status.rollout is not None
         name = self.status.rollout.gate_run
         done = GateRunStatus(
-            phase="Complete", verdict=verdict, reason=reason, message=message, completed_at=times.text(self.now)
+            phase="Complete",
+            verdict=verdict,
+            reason=reason,
+            message=message,
+            completed_at=times.text(self.now),
         )
         self.gate_runs[name] = structs.replace(self.gate_runs[name], status=done)
         self.settle()
@@ -151,7 +161,9 @@ class World:
     def running(self) -> dict[str, str]:
         """Image of each shard's template."""
         return {
-            name.removeprefix("crypto-"): found["spec"]["template"]["spec"]["containers"][0]["image"].rsplit(":")[-1]
+            name.removeprefix("crypto-"): found["spec"]["template"]["spec"]["containers"][0]["image"].rsplit(
+                ":"
+            )[-1]
             for (kind, name), found in sorted(self.objects.items())
             if kind == "StatefulSet"
         }
@@ -174,7 +186,9 @@ def served(**changes: Any) -> World:
     return world
 
 
-def a_round(index: int, side: str, p99_us: int = 100, *, rate: int = 1000, exit_code: int | None = 0, **more: Any) -> Round:
+def a_round(
+    index: int, side: str, p99_us: int = 100, *, rate: int = 1000, exit_code: int | None = 0, **more: Any
+) -> Round:
     """A finished round with a summary that says the same."""
     summary = {
         "samples": more.pop("samples", 20_000),
