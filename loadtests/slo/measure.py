@@ -116,8 +116,8 @@ def judged(
         else:
             of_orders = objective.indicator == "order_latency"
             needed = samples_min if of_orders else max(100, samples_min // 10)
-            believed = of_orders and noise.medians_agree(*calibrations)
-            rows.append(judge_latency(objective, windows, quiet, needed, believed))
+            slack = noise.drift(*calibrations) if of_orders else None
+            rows.append(judge_latency(objective, windows, quiet, needed, slack))
     found = orders.findings
     for socket in profile.gate.socket:
         seen = found.latency_by_us.get(socket.op, {}).get(str(socket.percentile)) if found else None

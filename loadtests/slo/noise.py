@@ -118,12 +118,14 @@ def calibrate() -> Calibration:
 
 def steady(before: Calibration, after: Calibration) -> bool:
     """Whether the same work took the same time, within a calibration and between the two."""
-    return medians_agree(before, after) and all(one.p99 <= one.p50 * SPREAD_MAX for one in (before, after))
+    return drift(before, after) <= DRIFT_MAX and all(
+        one.p99 <= one.p50 * SPREAD_MAX for one in (before, after)
+    )
 
 
-def medians_agree(before: Calibration, after: Calibration) -> bool:
-    """Whether the typical piece of work took the same time before and after, however some were disturbed."""
-    return max(before.p50, after.p50) <= DRIFT_MAX * min(before.p50, after.p50)
+def drift(before: Calibration, after: Calibration) -> float:
+    """How many times longer the typical piece of work took in one than in the other."""
+    return max(before.p50, after.p50) / min(before.p50, after.p50)
 
 
 def _cpu_s(pid: int) -> float:

@@ -11,7 +11,7 @@ by noise.
 
 One miss needs no quiet window: where even the typical order is far beyond what the slowest were allowed.
 Others' work puts a process off its CPU now and then; it does not slow down the piece of work that runs
-between two such moments, and the median of the calibration shows that it did not.
+between two such moments, and by how much it did is shown by the median of the calibration.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def judge_latency(
     windows: Sequence[Window],
     quiet: Sequence[bool],
     events_min: int,
-    typical_believed: bool,
+    typical_slack: float | None,
 ) -> Row:
     """Hold one latency against its objective; `quiet` says which windows may be held against the build.
 
-    `typical_believed`: the median says something on a noisy machine, too, because the calibration's was the
-    same before and after, and because nobody has to be woken for these events.
+    `typical_slack`: how much the machine itself changed the typical time of a piece of work meanwhile; None of
+    events for which somebody has to be woken, because then the median, too, depends on what else runs.
     """
     assert objective.threshold_us is not None
     wanted, threshold = objective.target / 100, objective.threshold_us
@@ -102,7 +102,7 @@ def judge_latency(
         return row(
             Verdict.PASS, everything, f"{everything.within(threshold):.2%} within {threshold} µs{note}"
         )
-    if typical_believed and everything.percentile(50) > FAR_BEYOND * threshold:
+    if typical_slack and everything.percentile(50) > FAR_BEYOND * typical_slack * threshold:
         return row(Verdict.FAIL, everything, f"even the median is {said(everything, 50)} µs")
     if together is None or together.count < events_min:
         return row(

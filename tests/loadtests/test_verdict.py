@@ -99,7 +99,7 @@ def test_a_median_far_beyond_the_threshold_fails_on_a_noisy_machine_too():
 
 
 def test_unless_the_machine_itself_was_slower():
-    slower = (Calibration(50, 60), Calibration(120, 150))
+    slower = (Calibration(50, 60), Calibration(200, 250))
 
     assert judge([window(CRAWLING, NOISY)] * 5, steady=slower).verdict == INCONCLUSIVE
 
