@@ -70,8 +70,8 @@ def judge_latency(
 ) -> Row:
     """Hold one latency against its objective; `quiet` says which windows may be held against the build.
 
-    `typical_slack`: how much the machine itself changed the typical time of a piece of work meanwhile; None of
-    events for which somebody has to be woken, because then the median, too, depends on what else runs.
+    `typical_slack`: how much the machine itself changed the typical time of a piece of work meanwhile; None
+    for events for which somebody is woken: there the median, too, depends on what else runs.
     """
     assert objective.threshold_us is not None
     wanted, threshold = objective.target / 100, objective.threshold_us
