@@ -25,6 +25,8 @@ KEPT_MAX = 100_000
 UNREAD_MAX = 10_000
 """Events that a stream may be behind; then it ends, and resumes from where it was."""
 
+LOOK_S = 0.002
+
 Happened = tuple[int, int, str, m.Event, int, m.PlaceOrder | None, m.Instrument | None]
 """(seq, ts, account, event, order number, the command that placed it, its instrument)"""
 
@@ -224,6 +226,12 @@ class Events:
             listener.take(one)
 
     # --- those who listen ---------------------------------------------------------------------------
+
+    async def caught_up(self) -> None:
+        """Wait until everything has been read that is published now."""
+        published = self.progress.published_seq
+        while self.seq < published:
+            await asyncio.sleep(LOOK_S)
 
     def listen(self, account: str, from_seq: int | None, epoch: int) -> tuple[Listener, bool]:
         """A listener for what comes after `from_seq` of `epoch`, and whether something may be missing."""

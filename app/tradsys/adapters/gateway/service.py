@@ -399,6 +399,8 @@ class OrderService:
                 grpc.StatusCode.UNIMPLEMENTED, "this gateway has no journal; use the WebSocket channel orders"
             )
         assert events is not None
+        # What the client knows of already has happened, for its stream too.
+        await events.caught_up()
         if who.account not in events.accounts:
             raise Problem(FORBIDDEN, "the token's account does not exist here")
         from_seq = asked.from_seq if asked.HasField("from_seq") else None
