@@ -121,7 +121,9 @@ class Cluster:
         containers.import_images(archives)
 
     def _define_gateway_api(self) -> None:
-        self.plane.kubectl("apply", "--server-side", "-f", str(GATEWAY_API))
+        self.plane.kubectl(
+            "apply", "--server-side", "-f", str(GATEWAY_API.resolve())
+        )  # kubectl walks no link.
 
     def _add_volumes(self) -> None:
         template = (MANIFESTS / "volumes.yaml").read_text()
