@@ -20,7 +20,7 @@ TITLES = {
     "db_latency": "Journal appends and read model statements",
 }
 SIGNS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?"}
-BLUE, ORANGE, GREY = "#2463a8", "#c2570c", "#8a8f98"
+BLUE, ORANGE, GREEN, RED, GREY = "#2463a8", "#c2570c", "#2e7d5b", "#b3261e", "#8a8f98"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1d2430; max-width: 1080px; margin: 2rem auto }
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .4rem }
@@ -115,9 +115,13 @@ def _over_time(objectives: Objectives, profile: str, found: Attempt, name: str) 
         if objective.indicator == name:
             figure.add_hline(
                 y=objective.threshold_us,
-                line={"color": "#b3261e", "dash": "dash", "width": 1},
-                annotation_text=f"{objective.name}: {objective.threshold_us} µs",
-                annotation_position="top left",
+                line={"color": RED, "dash": "dash", "width": 1},
+                label={
+                    "text": f"{objective.name}: {objective.threshold_us} µs",
+                    "textposition": "end",
+                    "yanchor": "bottom",
+                    "font": {"color": RED, "size": 11},
+                },
             )
     figure.update_layout(title=TITLES[name], xaxis_title="seconds", yaxis_title="µs")
     figure.update_yaxes(type="log", dtick=1)
@@ -126,11 +130,11 @@ def _over_time(objectives: Objectives, profile: str, found: Attempt, name: str) 
 
 def _distributions(found: Attempt) -> str:
     figure = go.Figure()
-    for name, histogram in found.whole.items():
+    for (name, histogram), colour in zip(found.whole.items(), (BLUE, ORANGE, GREEN), strict=True):
         if histogram.count:
             labels = [_bound(bound) for bound in histogram.bounds]
             shares = [100 * count / histogram.count for count in histogram.counts]
-            figure.add_bar(x=labels, y=shares, name=TITLES[name])
+            figure.add_bar(x=labels, y=shares, name=TITLES[name], marker_color=colour)
     figure.update_layout(barmode="group", xaxis_title="up to, µs", yaxis_title="% of the events")
     figure.update_xaxes(type="category", categoryorder="array", categoryarray=_all_bounds(found))
     rows = "".join(

@@ -129,7 +129,8 @@ def judge_availability(objective: Objective, good: float, bad: float, events_min
         verdict, why = Verdict.PASS, f"{bad:g} of {events:g} failed"
     else:
         verdict, why = Verdict.FAIL, f"{bad:g} of {events:g} failed"
-    return Row(objective.name, verdict, f"≥ {objective.target:g} %", f"{share:.3f} %", int(events), why)
+    measured = f"{share:.3f} %" if events else "nothing"
+    return Row(objective.name, verdict, f"≥ {objective.target:g} %", measured, int(events), why)
 
 
 def judge_socket(name: str, percentile: int, threshold_us: int, measured_us: float | None, calm: bool) -> Row:
