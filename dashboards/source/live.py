@@ -28,7 +28,9 @@ from websockets.typing import Subprotocol
 
 from tradsys.adapters.auth.keys import HmacKey
 from tradsys.adapters.auth.mint import mint
+from tradsys.client import OrderPool, Refused, Unreachable
 from tradsys.settings import Settings
+from tradsys.v1 import orders_pb2 as pb
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "build" / "tools"
@@ -161,16 +163,26 @@ class LiveVenue:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tradsys", "run"], env=self.env, stdout=log, stderr=log
             )
-        _until("the venue", self._is_ready)
+        try:
+            _until("the venue", self._is_ready)
+        except Exception as fault:
+            self.__exit__()
+            fault.add_note(self.said())
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             _end(self._process)
 
+    def said(self) -> str:
+        """Its last words."""
+        return (self._directory / "venue.log").read_text(errors="replace")[-3000:]
+
     def _is_ready(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, (self._directory / "venue.log").read_text()[-2000:]
+        if self._process.poll() is not None:
+            raise RuntimeError(f"the venue has ended: {self.said()}")
         return all(_status(self.ports[name], "/readyz") == 200 for name in self.scraped().values())
 
     def scraped(self) -> dict[str, str]:
@@ -200,13 +212,14 @@ class LiveVenue:
 class Load:
     """Clients of every kind, until the block ends: orders, batches, readers, streams, and a few mistakes."""
 
-    def __init__(self, venue: LiveVenue, orders_per_s: int = 100) -> None:
+    def __init__(self, venue: LiveVenue, prometheus: Prometheus, orders_per_s: int = 100) -> None:
         self._venue = venue
+        self._prometheus = prometheus
         self._orders_per_s = orders_per_s
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=work, daemon=True)
-            for work in (self._read, self._stream, self._stream_binary)
+            for work in (self._read, self._stream, self._stream_binary, self._call)
         ]
         self._flows: list[subprocess.Popen[bytes]] = []
 
@@ -215,6 +228,7 @@ class Load:
         self._flows = [
             self._venue.flow(3600, *rate, "--connections", "2", "--id-prefix", "s"),
             self._venue.flow(3600, *rate, "--batch", "20", "--symbol", "ETH-USD", "--id-prefix", "b"),
+            self._k6(),
         ]
         for thread in self._threads:
             thread.start()
@@ -226,6 +240,47 @@ class Load:
             _end(flow)
         for thread in self._threads:
             thread.join(10)
+
+    def _k6(self) -> subprocess.Popen[bytes]:
+        """The load test's own orders; what k6 sees goes to Prometheus."""
+        own = {
+            "BASE_URL": self._venue.env["TRADSYS_URL"],
+            "TOKEN": self._venue.token(),
+            "RATE": "20",
+            "DURATION_S": "3600",
+            "VERDICT_FILE": os.devnull,
+            "K6_PROMETHEUS_RW_SERVER_URL": f"{self._prometheus.url}/api/v1/write",
+            "K6_PROMETHEUS_RW_TREND_STATS": "p(50),p(95),p(99),max",
+            "K6_PROMETHEUS_RW_PUSH_INTERVAL": "1s",
+        }
+        return subprocess.Popen(
+            [
+                *(tool("k6"), "run", "--quiet", "--no-usage-report", "--address", ""),
+                *("-o", "experimental-prometheus-rw", str(ROOT / "loadtests" / "order_flow.js")),
+            ],
+            env=os.environ | own,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _call(self) -> None:
+        """Orders, reads and streams over gRPC."""
+        order = pb.PlaceOrderRequest(
+            symbol="BTC-USD", side=pb.SIDE_BUY, type=pb.ORDER_TYPE_LIMIT, quantity="0.01", price="49000.00"
+        )
+        target = f"127.0.0.1:{self._venue.ports['grpc_port']}"
+        with OrderPool(target, self._venue.token(), channels=2, patience_s=1) as pool:
+            answers = pool.trade(self._batches(pb.TradeRequest(commands=[pb.Command(place=order)] * 5)))
+            for _ in zip(answers, iter(self._stop.is_set, True), strict=False):
+                with contextlib.suppress(Refused, Unreachable):
+                    placed = pool.place(order)
+                    pool.order(placed.order_id)
+                    pool.cancel(placed.order_id)
+                    pool.order("a-999999999999")
+
+    def _batches(self, batch: pb.TradeRequest) -> Iterator[pb.TradeRequest]:
+        while not self._stop.wait(0.05):
+            yield batch
 
     def _read(self) -> None:
         """Everything that query serves, and requests that are refused."""
