@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tradsys import __version__
-from tradsys.cli import admin, bench, flow, journal, orders, processes, reading, show
+from tradsys.cli import admin, bench, flow, journal, orders, processes, reading, show, watch
 from tradsys.cli.failures import CONFIGURATION, ERROR, JOURNAL, Failure
 from tradsys.client.rest import Refused, Unreachable
 from tradsys.flow.exchange import Diverged
@@ -71,6 +71,7 @@ def root(
 
 processes.register(app)
 reading.register(app)
+watch.register(app)
 orders.register(app)
 app.add_typer(admin.app, name="admin", rich_help_panel="Administration")
 journal.register(app)

@@ -137,6 +137,10 @@ def history_url(url: str) -> str:
     return url or f"http://{_reachable(settings().host)}:{settings().history_port}"
 
 
+def stream_url(url: str) -> str:
+    return url or f"ws://{_reachable(settings().host)}:{settings().ws_port}"
+
+
 def _reachable(host: str) -> str:
     """An address to connect to for one that was bound to."""
     if host in ("0.0.0.0", "::"):

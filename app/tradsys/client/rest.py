@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from msgspec import Struct
 
-from tradsys.client.calls import API
+from tradsys.client.calls import API as API
 from tradsys.client.calls import path_of as path_of
 from tradsys.client.errors import Refused as Refused
 from tradsys.client.errors import Unreachable as Unreachable
