@@ -123,19 +123,44 @@ class Prometheus:
 
     def query(self, expr: str, at: float | None = None) -> list[dict[str, Any]]:
         """The samples of an instant query: [{"metric": {…}, "value": [time, "text"]}]."""
-        return self._ask("query", query=expr, **({} if at is None else {"time": at}))
+        result: list[dict[str, Any]] = self._ask("query", query=expr, time=at or time.time())["result"]
+        return result
 
     def query_range(self, expr: str, start: float, end: float, step_s: float) -> list[dict[str, Any]]:
         """The series of a range query: [{"metric": {…}, "values": [[time, "text"], …]}]."""
-        return self._ask("query_range", query=expr, start=start, end=end, step=step_s)
+        asked = {"query": expr, "start": start, "end": end, "step": step_s}
+        result: list[dict[str, Any]] = self._ask("query_range", **asked)["result"]
+        return result
 
-    def _ask(self, path: str, **parameters: object) -> list[dict[str, Any]]:
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """What it has made of the rule files, with the health of each rule."""
+        groups: list[dict[str, Any]] = self._ask("rules")["groups"]
+        return groups
+
+    def selectors(self, expr: str) -> set[str]:
+        """The series that an expression reads, as selectors without windows."""
+        found: set[str] = set()
+
+        def walk(node: Any) -> None:
+            if isinstance(node, dict):
+                if node.get("type") == "vectorSelector":
+                    matchers = (f"{m['name']}{m['type']}{json.dumps(m['value'])}" for m in node["matchers"])
+                    found.add(f"{{{', '.join(sorted(matchers))}}}")
+                for value in node.values():
+                    walk(value)
+            elif isinstance(node, list):
+                for value in node:
+                    walk(value)
+
+        walk(self._ask("parse_query", query=expr))
+        return found
+
+    def _ask(self, path: str, **parameters: object) -> Any:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=30) as reply:
+        with urllib.request.urlopen(url, timeout=60) as reply:
             answer = json.loads(reply.read())
         assert answer["status"] == "success", answer
-        result: list[dict[str, Any]] = answer["data"]["result"]
-        return result
+        return answer["data"]
 
 
 class LiveVenue:
