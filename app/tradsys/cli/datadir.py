@@ -10,8 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import apsw
 from msgspec import Struct
 
+from tradsys import metrics
+from tradsys.adapters.history.follower import TRANSACTION_COMMANDS_MAX
+from tradsys.adapters.history.process import READMODEL_NAME
+from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.snapshots import (
     Damaged,
     Header,
@@ -28,7 +33,7 @@ from tradsys.adapters.log.segments import segment_indexes
 from tradsys.adapters.page.page import Page, PageError, boot_id
 from tradsys.cli.failures import JOURNAL, LOCKED, Failure
 from tradsys.codec.frame import COMMANDS_FRAME, first_difference
-from tradsys.compose.pieces import PAGE_FILE
+from tradsys.compose.pieces import PAGE_FILE, pragmas
 from tradsys.compose.replay import replayer
 from tradsys.core.shard import Shard
 from tradsys.settings import Settings
@@ -226,6 +231,72 @@ def _verify(settings: Settings, directory: Path, moved: Moved, live: bool) -> Ve
         snapshots=walk.reproduced,
         live=live,
     )
+
+
+class Rebuilt(Struct):
+    """What a read model was rebuilt from."""
+
+    seq: int
+    orders: int
+    trades: int
+    candles: int
+
+
+def rebuild(settings: Settings, moved: Moved) -> Rebuilt:
+    """Make the read model anew from the journal, from its first command to the last that is durable.
+
+    History may run: it waits for the end of the one transaction that this is, and goes on from there. Raises
+    BrokenLog; Failure where the journal no longer reaches back to its beginning.
+    """
+    directory = directory_of(settings)
+    if not _begins_at_one(directory):
+        raise Failure(
+            f"the oldest journal segments of {directory} are gone, so rows of that time can't be made again",
+            "the read model still has them; without it, take it from a backup (tradsys restore)",
+        )
+    page = page_of(directory)
+    durable = page.durable_seq if page else None
+    if page:
+        page.close()
+    reader = LogReader(str(directory), OsFiles())
+    model = ReadModel(directory / READMODEL_NAME, pragmas(settings), [0] * metrics.WORDS_USED)
+    try:
+        model.rebuild(_batches(reader, durable, moved))
+        counts = [
+            model.db.execute(f"SELECT count(*) FROM {table}").get for table in ("orders", "trades", "candles")
+        ]
+    except apsw.BusyError:
+        raise Failure(
+            f"{directory / READMODEL_NAME} is being written all the time", "try again", LOCKED
+        ) from None
+    finally:
+        reader.close()
+        model.close()
+    return Rebuilt(model.position.seq, *counts)
+
+
+def _batches(reader: LogReader, last: int | None, moved: Moved) -> Iterator[tuple[list[Frame], bytes]]:
+    """The journal's frames, some at a time, with the chain behind them."""
+    frames: list[Frame] = []
+    commands, seq, chain = 0, 0, b""
+    while last is None or seq < last:
+        raw = reader.next_frame()
+        if raw is None:
+            if last is not None:
+                raise reader.broken("no frame verifies here, but it was on the disk")
+            break
+        if raw.kind != COMMANDS_FRAME:
+            continue
+        if commands + raw.count > TRANSACTION_COMMANDS_MAX and frames:
+            yield frames, chain
+            moved(seq, max(last or 0, seq))
+            frames, commands = [], 0
+        frames.append(reader.decode(raw))
+        commands += raw.count
+        seq, chain = raw.last_seq, raw.chain
+    if frames:
+        yield frames, chain
+        moved(seq, seq)
 
 
 class _Walk:

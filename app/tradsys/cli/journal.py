@@ -1,4 +1,4 @@
-"""Commands on a venue's data: `replay verify snapshot backup restore`."""
+"""Commands on a venue's data: `replay verify rebuild snapshot backup restore`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ PANEL = "Data"
 def register(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(replay)
     app.command(rich_help_panel=PANEL)(verify)
+    app.command(rich_help_panel=PANEL)(rebuild)
     app.command(rich_help_panel=PANEL)(snapshot)
     app.command(rich_help_panel=PANEL)(backup)
     app.command(rich_help_panel=PANEL)(restore)
@@ -86,6 +87,22 @@ def verify(as_json: session.Json = False) -> None:
     facts["snapshots"] = ", ".join(str(seq) for seq in found.snapshots) or "none"
     show.facts(facts)
     show.out.print("[green]the journal is whole, replays to itself, and money is conserved[/green]")
+
+
+def rebuild(as_json: session.Json = False) -> None:
+    """Make the read model anew from the journal, also while the venue runs.
+
+    Queries are answered from the old tables until the new ones are complete; history goes on behind them.
+    """
+    from tradsys.cli import datadir
+
+    chosen = session.settings()
+    with show.Progress("commands") as progress:
+        found = datadir.rebuild(chosen, progress.move)
+    if as_json:
+        show.json(found)
+        return
+    show.facts(msgspec.to_builtins(found))
 
 
 def backup(

@@ -30,7 +30,7 @@ import apsw
 from msgspec import Struct
 
 from tradsys import metrics
-from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel
+from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelMoved
 from tradsys.adapters.history.retention import Needed, first_seq_of, retire
 from tradsys.adapters.history.snapshots import (
     KEPT,
@@ -283,6 +283,11 @@ class Follower:
             except _UNREADABLE as error:
                 self.readmodel.close()
                 self._set_aside(error)
+                self._start_readmodel()
+                break
+            except ReadModelMoved as moved:
+                _log.info("%s; going on from where it stands now", moved)
+                self.readmodel.close()
                 self._start_readmodel()
                 break
         self._shown_seq = self._words[_READMODEL_SEQ] = self.readmodel.position.seq

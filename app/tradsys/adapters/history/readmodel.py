@@ -8,7 +8,7 @@ tables as they were after some whole frame, and the fold goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from copy import copy
 from pathlib import Path
 from time import perf_counter_ns
@@ -95,6 +95,13 @@ class ReadModelError(Exception):
     """An event names an order that the tables don't have: tables and journal don't belong together."""
 
 
+class ReadModelMoved(Exception):
+    """Another process has rebuilt the tables: they stand elsewhere now than this one had left them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was rebuilt meanwhile")
+
+
 class ReadModel:
     """The read model's only writing connection. Not for use by several threads."""
 
@@ -107,9 +114,8 @@ class ReadModel:
         self.db = open_database(path, pragmas)
         self.pragmas = pragmas.read_back(self.db)
         """The settings in force, as SQLite reports them."""
-        found = self.db.execute(sql.GET_POSITION).fetchone()
-        self.position = NOTHING if found is None else Position(*found[:2])
-        self.knows_book = found is None or bool(found[2])
+        self.position = self._read_position()
+        self.knows_book = self.db.execute(sql.BOOK_IS_UNKNOWN).fetchone() is None
         """False for an older file, until `learn_book`."""
         self._words = words
         self._transaction = metrics.READMODEL_DURATION.series()
@@ -145,19 +151,16 @@ class ReadModel:
         """Fold whole frames that follow each other and the position, in one transaction.
 
         `chain` is the journal's chain after the last of them. On any error nothing was written and the
-        position is as it was.
+        position is as it was. Raises ReadModelMoved.
         """
         started = perf_counter_ns()
-        last = frames[-1]
-        reached = Position(last.first_seq + len(last.entries) - 1, chain)
         assert frames[0].first_seq == self.position.seq + 1, "frames must follow the position"
         execute = self.db.execute
         execute(sql.BEGIN)
         try:
-            for frame in frames:
-                self._fold(frame)
-            self._flush()
-            execute(sql.PUT_POSITION, (reached.seq, reached.chain, last.epoch, last.time_ns))
+            if self._read_position() != self.position:
+                raise ReadModelMoved(self.path)
+            reached = self._write_frames(frames, chain)
             execute(sql.COMMIT)
         except BaseException:
             self._undo()
@@ -167,6 +170,44 @@ class ReadModel:
         self._transaction.observe(words, perf_counter_ns() - started)
         self.position = reached
         self._clear()
+
+    def rebuild(self, batches: Iterable[tuple[Sequence[Frame], bytes]]) -> None:
+        """Forget everything and fold the journal anew from its first command, in one transaction.
+
+        Whoever reads meanwhile sees the tables as they were. Each batch is what `write` takes. On any error
+        the tables are as they were.
+        """
+        execute = self.db.execute
+        execute(sql.BEGIN)
+        try:
+            for forget in sql.FORGET_EVERYTHING:
+                execute(forget)
+            self._forget()
+            self.position = NOTHING
+            for frames, chain in batches:
+                assert frames[0].first_seq == self.position.seq + 1, "frames must follow each other"
+                self.position = self._write_frames(frames, chain)
+                self._clear()
+            execute(sql.COMMIT)
+        except BaseException:
+            self._undo()
+            self.position = self._read_position()
+            raise
+        self.knows_book = True
+
+    def _write_frames(self, frames: Sequence[Frame], chain: bytes) -> Position:
+        """Within a transaction: the rows of whole frames, and the position behind them."""
+        for frame in frames:
+            self._fold(frame)
+        self._flush()
+        last = frames[-1]
+        reached = Position(last.first_seq + len(last.entries) - 1, chain)
+        self.db.execute(sql.PUT_POSITION, (reached.seq, reached.chain, last.epoch, last.time_ns))
+        return reached
+
+    def _read_position(self) -> Position:
+        found = self.db.execute(sql.GET_POSITION).fetchone()
+        return NOTHING if found is None else Position(*found[:2])
 
     def _fold(self, frame: Frame) -> None:
         """What each command and its events mean for the tables, into the lists of this transaction.
@@ -366,6 +407,10 @@ class ReadModel:
         """Forget a transaction that failed, in SQLite and here."""
         if self.db.in_transaction:
             self.db.execute(sql.ROLLBACK)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Nothing is known here but what the tables say."""
         self._rows.clear()
         self._changed.clear()
         self._candles.clear()

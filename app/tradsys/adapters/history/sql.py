@@ -48,7 +48,7 @@ ON CONFLICT (jti, account) DO UPDATE SET
     seq = excluded.seq"""
 FORGET_REVOCATIONS = "DELETE FROM revocations WHERE expires > 0 AND expires < ?"
 GET_INSTRUMENTS = "SELECT version, symbol, base, quote, tick_size, lot_size FROM instruments ORDER BY version"
-GET_POSITION = "SELECT seq, chain, book_known FROM position"
+GET_POSITION = "SELECT seq, chain FROM position"
 PUT_POSITION = """
 INSERT INTO position (id, seq, chain, epoch, time_ns) VALUES (1, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
@@ -65,10 +65,16 @@ BEGIN = "BEGIN IMMEDIATE"
 COMMIT = "COMMIT"
 ROLLBACK = "ROLLBACK"
 
+FORGET_EVERYTHING = tuple(
+    f"DELETE FROM {table}"
+    for table in ("position", "instruments", "revocations", "orders", "trades", "fills", "candles")
+)
+
 # --- bridging a gap from a snapshot -----------------------------------------------------------------
 
 LAST_TRADE = "SELECT coalesce(max(id), 0) FROM trades"
 PLACE_ORDER = "UPDATE orders SET shown = ?, place = ? WHERE id = ?"
+BOOK_IS_UNKNOWN = "SELECT 1 FROM position WHERE NOT book_known"
 BOOK_IS_KNOWN = "UPDATE position SET book_known = 1"
 FORGET_OPEN_ORDERS = "DELETE FROM orders WHERE status IN (1, 2)"
 PUT_ORDER = INSERT_ORDER.replace("INSERT", "INSERT OR REPLACE", 1)
