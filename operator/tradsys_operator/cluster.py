@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from httpx2 import HTTPError
+from httpx2 import HTTPStatusError
 from lightkube import AsyncClient
-from lightkube.core.exceptions import ApiError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import CascadeType
 
@@ -52,12 +51,9 @@ def _resource(api_version: str, kind: str) -> Any:
 
 RESOURCES = {key: _resource(*key) for key in PLURALS}
 
-Gone = HTTPError
-"""What a request that never got an answer raises; an ApiError is one of its kinds."""
-
-
-def code_of(error: ApiError) -> int:
-    return int(error.status.code or 0)
+def code_of(error: HTTPStatusError) -> int:
+    """The HTTP status. A group that does not exist answers 404 without a Status, which is then no ApiError."""
+    return int(error.response.status_code)
 
 
 class Cluster:
@@ -73,7 +69,7 @@ class Cluster:
     ) -> list[Manifest] | None:
         """Objects of a namespace by labels; None: the cluster has no such kind, or shows it to nobody.
 
-        Raises ApiError, HTTPError.
+        Raises HTTPError.
         """
         try:
             found = [
@@ -82,7 +78,7 @@ class Cluster:
                     RESOURCES[(api_version, kind)], namespace=namespace, labels=labels
                 )
             ]
-        except ApiError as error:
+        except HTTPStatusError as error:
             if code_of(error) in (NOT_FOUND, FORBIDDEN):
                 return None
             raise
@@ -92,25 +88,25 @@ class Cluster:
         return found
 
     async def get(self, ref: Ref, namespace: str) -> Manifest | None:
-        """None: there is none. Raises ApiError, HTTPError."""
+        """None: there is none. Raises HTTPError."""
         try:
             found = await self._client.get(
                 RESOURCES[(ref.api_version, ref.kind)], ref.name, namespace=namespace
             )
-        except ApiError as error:
+        except HTTPStatusError as error:
             if code_of(error) == NOT_FOUND:
                 return None
             raise
         return dict(found)
 
     async def apply(self, manifest: Manifest) -> None:
-        """Server-side apply; fields of others stay, ours are corrected. Raises ApiError, HTTPError."""
+        """Server-side apply; fields of others stay, ours are corrected. Raises HTTPError."""
         resource = RESOURCES[(manifest["apiVersion"], manifest["kind"])]
         self._before_write()
         await self._client.apply(resource(manifest), field_manager=FIELD_MANAGER, force=True)
 
     async def apply_status(self, manifest: Manifest) -> None:
-        """Of a Venue or a GateRun; with a resourceVersion it is refused if anybody wrote since. Raises ApiError, …"""
+        """Of a Venue or a GateRun; with a resourceVersion it is refused if anybody wrote since."""
         resource = RESOURCES[(manifest["apiVersion"], manifest["kind"])].Status
         self._before_write()
         await self._client.apply(
@@ -122,31 +118,31 @@ class Cluster:
         )
 
     async def create(self, manifest: Manifest) -> bool:
-        """False: one of that name exists, and stays as it is. Raises ApiError, HTTPError."""
+        """False: one of that name exists, and stays as it is. Raises HTTPError."""
         resource = RESOURCES[(manifest["apiVersion"], manifest["kind"])]
         self._before_write()
         try:
             await self._client.create(resource(manifest), field_manager=FIELD_MANAGER)
-        except ApiError as error:
+        except HTTPStatusError as error:
             if code_of(error) == CONFLICT:
                 return False
             raise
         return True
 
     async def replace(self, manifest: Manifest) -> bool:
-        """False: somebody wrote since it was read. Raises ApiError, HTTPError."""
+        """False: somebody wrote since it was read. Raises HTTPError."""
         resource = RESOURCES[(manifest["apiVersion"], manifest["kind"])]
         self._before_write()
         try:
             await self._client.replace(resource(manifest), field_manager=FIELD_MANAGER)
-        except ApiError as error:
+        except HTTPStatusError as error:
             if code_of(error) in (CONFLICT, NOT_FOUND):
                 return False
             raise
         return True
 
     async def delete(self, ref: Ref, namespace: str) -> None:
-        """With what depends on it. Gone already is as good. Raises ApiError, HTTPError."""
+        """With what depends on it. Gone already is as good. Raises HTTPError."""
         self._before_write()
         try:
             await self._client.delete(
@@ -155,12 +151,12 @@ class Cluster:
                 namespace=namespace,
                 cascade=CascadeType.BACKGROUND,
             )
-        except ApiError as error:
+        except HTTPStatusError as error:
             if code_of(error) != NOT_FOUND:
                 raise
 
     async def say(self, about: Manifest, event: Event, instance: str) -> None:
-        """An Event beside the object. Raises ApiError, HTTPError."""
+        """An Event beside the object. Raises HTTPError."""
         now = time.time_ns()
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now // 1_000_000_000))
         metadata = about["metadata"]

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from httpx2 import HTTPError
-from lightkube.core.exceptions import ApiError
 
 from tradsys_operator.cluster import Cluster
 from tradsys_operator.plans import Ref
@@ -68,14 +67,14 @@ class Lease:
             if found is not None and found["spec"].get("holderIdentity") == self._identity:
                 found["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
                 await self._cluster.replace(found)
-        except (ApiError, HTTPError):
+        except HTTPError:
             return
 
     async def _try(self) -> bool:
         """Take or renew it. False: somebody else holds it, or the API server does not answer."""
         try:
             return await self._take()
-        except (ApiError, HTTPError):
+        except HTTPError:
             return False
 
     async def _take(self) -> bool:

@@ -52,7 +52,7 @@ def identity(found: Manifest) -> Identity:
 async def venue(
     cluster: Cluster, witnesses: evidence.Witnesses, found: Manifest, operator_namespace: str
 ) -> Observed:
-    """Everything about one Venue. Raises ApiError, HTTPError; msgspec.ValidationError: a spec that can't be read."""
+    """Everything about one Venue. Raises HTTPError; msgspec.ValidationError: a spec that can't be read."""
     who = identity(found)
     spec = msgspec.convert(found["spec"], VenueSpec)
     status = msgspec.convert(found.get("status") or {}, VenueStatus)
@@ -141,7 +141,7 @@ async def _judged(
 async def gate_run(
     cluster: Cluster, witnesses: evidence.Witnesses, found: Manifest
 ) -> tuple[gate.Run, gate.Seen]:
-    """Everything about one GateRun. Raises ApiError, HTTPError, msgspec.ValidationError."""
+    """Everything about one GateRun. Raises HTTPError, msgspec.ValidationError."""
     who = identity(found)
     run = gate.Run(
         who.name,

@@ -157,6 +157,9 @@ def marked_with_hash(manifest: Manifest) -> Manifest:
 
 def in_force(wanted: Any, found: Any) -> bool:
     """Whether the live object holds everything that is wanted; what the API server or others add does not matter."""
+    if found is None and not wanted:
+        # What is empty is often not sent back.
+        return True
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(in_force(each, found.get(key)) for key, each in wanted.items())
     if isinstance(wanted, list):
@@ -165,8 +168,7 @@ def in_force(wanted: Any, found: Any) -> bool:
             and len(wanted) == len(found)
             and all(in_force(*pair) for pair in zip(wanted, found, strict=True))
         )
-    # An empty string or false is often not sent back.
-    return bool(wanted == found or (not wanted and found is None))
+    return bool(wanted == found)
 
 
 def _kind(manifest: Manifest) -> tuple[str, str]:

@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
 import msgspec
-from httpx2 import HTTPError
-from lightkube.core.exceptions import ApiError
+from httpx2 import HTTPError, HTTPStatusError
 from msgspec import Struct
 
 from tradsys_operator import gate, metrics, observe, reconcile, times, tokens
@@ -94,7 +93,7 @@ class Operator:
         self._clock = clock
 
     async def once(self, key: Key) -> float | None:
-        """One pass; seconds until the next, None if the object is gone. Raises ApiError, HTTPError."""
+        """One pass; seconds until the next, None if the object is gone. Raises HTTPError."""
         found = await self._cluster.get(Ref(API_VERSION, key.kind, key.name), key.namespace)
         if found is None:
             return None
@@ -169,10 +168,10 @@ async def work(
             again_s = await once(key)
             failures.pop(key, None)
             heard()
-        except (ApiError, HTTPError) as error:
+        except HTTPError as error:
             failures[key] = failures.get(key, 0) + 1
             again_s = min(BACKOFF_S_MAX, 2.0 ** (failures[key] - 1))
-            outcome = "conflict" if isinstance(error, ApiError) and code_of(error) == CONFLICT else "failed"
+            outcome = "conflict" if isinstance(error, HTTPStatusError) and code_of(error) == CONFLICT else "failed"
             log.warning("%s %s/%s: %s; again in %.0f s", key.kind, key.namespace, key.name, error, again_s)
         except Exception:
             # A fault in the operator must not stop the other venues.

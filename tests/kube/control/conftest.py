@@ -12,6 +12,7 @@ import os
 import pytest
 import yaml
 from tradsys_operator import crd
+from tradsys_operator.api import API_VERSION
 
 from tests.kube.cluster.control_plane import control_plane
 from tests.kube.cluster.places import MissingProgram, program
@@ -31,7 +32,8 @@ def plane(tmp_path_factory):
     with control_plane(tmp_path_factory.mktemp("control-plane")) as plane:
         plane.apply(yaml.safe_dump_all(crd.crds()))
         for each in crd.crds():
-            plane.kubectl("wait", "--for=condition=Established", f"crd/{each['metadata']['name']}")
+            path = f"/apis/{API_VERSION}/{each['spec']['names']['plural']}"
+            plane.daemons.wait_until(path, lambda path=path: plane.answers(path))
         yield plane
 
 

@@ -61,7 +61,13 @@ BAD = {
         "spec.instruments[0].tickSize in body should match",
     ),
     "a fee of a hundredth of a ppm": (
-        {"spec": {"instruments": [{"symbol": "BTC-USD", "tickSize": "1", "lotSize": "1", "makerFeeBps": "0.001"}]}},
+        {
+            "spec": {
+                "instruments": [
+                    {"symbol": "BTC-USD", "tickSize": "1", "lotSize": "1", "makerFeeBps": "0.001"}
+                ]
+            }
+        },
         "spec.instruments[0].makerFeeBps in body should match",
     ),
     "half a CPU for the engine": (
@@ -82,7 +88,10 @@ BAD = {
         {"spec": {"pinning": {"fullPhysicalCores": True}}},
         "resources.engine.cpu must be a multiple of pinning.threadsPerCore",
     ),
-    "a pinning mode that is not offered": ({"spec": {"pinning": {"mode": "Maybe"}}}, 'supported values: "None"'),
+    "a pinning mode that is not offered": (
+        {"spec": {"pinning": {"mode": "Maybe"}}},
+        'supported values: "None"',
+    ),
     "CRI-O without its class": (
         {"spec": {"pinning": {"provider": "CRIOHighPerformance"}}},
         "pinning.provider CRIOHighPerformance needs pinning.runtimeClassName",
@@ -91,7 +100,10 @@ BAD = {
         {"spec": {"ingress": {"provider": "Gateway", "parentRefs": [{"name": "public"}]}}},
         "ingress.provider Gateway needs ingress.host and at least one of ingress.parentRefs",
     ),
-    "an Ingress without a host": ({"spec": {"ingress": {"provider": "Ingress"}}}, "ingress.provider Ingress needs"),
+    "an Ingress without a host": (
+        {"spec": {"ingress": {"provider": "Ingress"}}},
+        "ingress.provider Ingress needs",
+    ),
     "a latency objective without a threshold": (
         {"spec": {"slo": {"objectives": [{"name": "p99", "indicator": "order_latency", "target": "99"}]}}},
         "a latency objective needs thresholdMicroseconds",
@@ -169,7 +181,12 @@ def test_it_refuses(plane, namespace, what):
     ("change", "message"),
     [
         (
-            {"shards": [{"name": "a", "symbols": ["BTC-USD"]}, {"name": "b", "symbols": ["SOL-USD", "ETH-USD"]}]},
+            {
+                "shards": [
+                    {"name": "a", "symbols": ["BTC-USD"]},
+                    {"name": "b", "symbols": ["SOL-USD", "ETH-USD"]},
+                ]
+            },
             "a symbol can't move to another shard",
         ),
         ({"storage": {"size": "40Gi"}}, "storage can't be changed"),
@@ -194,12 +211,20 @@ def test_evidence_can_not_be_edited(plane, namespace):
         "apiVersion": "tradsys.dev/v1alpha1",
         "kind": "GateRun",
         "metadata": {"name": "one", "namespace": namespace},
-        "spec": {"venue": "crypto", "stable": "a", "candidate": "b", "stableImage": "one", "candidateImage": "two"},
+        "spec": {
+            "venue": "crypto",
+            "stable": "a",
+            "candidate": "b",
+            "stableImage": "one",
+            "candidateImage": "two",
+        },
     }
     create(plane, run)
 
     with pytest.raises(KubectlFailed) as refused:
-        plane.kubectl("-n", namespace, "patch", "gaterun", "one", "--type=merge", "-p", '{"spec":{"candidate":"c"}}')
+        plane.kubectl(
+            "-n", namespace, "patch", "gaterun", "one", "--type=merge", "-p", '{"spec":{"candidate":"c"}}'
+        )
 
     assert "a GateRun is evidence and can't be changed: make another one" in str(refused.value)
 

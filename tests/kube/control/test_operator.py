@@ -1,0 +1,348 @@
+"""The operator against a real API server, real controllers, and nodes that only pretend (see node.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+from tradsys_operator.api import API_VERSION
+from tradsys_operator.cluster import RESOURCES
+
+from tests.kube.control.venues import NAME, Venues, a_namespace, client_of
+
+KILLS = int(os.environ.get("COUNT_O1", "2"))
+
+
+@pytest.fixture
+def in_a_namespace(plane):
+    @asynccontextmanager
+    async def made():
+        namespace = a_namespace()
+        plane.kubectl("create", "namespace", namespace)
+        async with client_of(plane) as client:
+            yield Venues(client, namespace)
+        plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+    return made
+
+
+def test_a_venue_becomes_its_workloads_and_serves(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            kinds = (
+                ("apps/v1", "StatefulSet"), ("apps/v1", "Deployment"), ("policy/v1", "PodDisruptionBudget"),
+                ("networking.k8s.io/v1", "NetworkPolicy"),
+            )  # fmt: skip
+            found = {key[1]: len(await venues.all(*key)) for key in kinds}
+            assert found == {"StatefulSet": 2, "Deployment": 1, "PodDisruptionBudget": 3, "NetworkPolicy": 4}
+            assert await venues.condition("Ready") == ("True", "ShardsReady")
+            assert await venues.condition("CPUPinned") == ("Unknown", "Unknown")
+            assert await venues.condition("MetricsAvailable") == ("Unknown", "NotConfigured")
+            pods = await venues.all("v1", "Pod")
+            shard = next(pod for pod in pods if "tradsys.dev/shard" in pod["metadata"]["labels"])
+            assert shard["status"]["qosClass"] == "Guaranteed"
+            assert (await venues.reasons())[:2] == ["ReleaseFound", "Deploying"]
+
+    run(story())
+
+
+def test_a_settled_venue_costs_no_write(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.step()
+            before = venues.writes
+            for _ in range(3):
+                await venues.step()
+            assert venues.writes == before
+
+    run(story())
+
+
+def test_what_others_change_is_put_right(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            service, stateful = RESOURCES[("v1", "Service")], RESOURCES[("apps/v1", "StatefulSet")]
+            await venues.client.delete(service, f"{NAME}-a", namespace=venues.namespace)
+            await venues.client.patch(
+                stateful, f"{NAME}-b", {"spec": {"replicas": 3}}, namespace=venues.namespace
+            )
+
+            await venues.step()
+
+            assert f"{NAME}-a" in {each["metadata"]["name"] for each in await venues.all("v1", "Service")}
+            found = await venues.client.get(stateful, f"{NAME}-b", namespace=venues.namespace)
+            assert found["spec"]["replicas"] == 1
+
+    run(story())
+
+
+def test_a_good_release_is_gated_switched_and_promoted(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            before = await venues.shard_pods()
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Gating")
+            assert await venues.shard_pods() == before
+            await venues.until_phase("Stable")
+
+            assert {shard: image for shard, (_, image) in (await venues.shard_pods()).items()} == {
+                "a": "2",
+                "b": "2",
+            }
+            (gate_run,) = await venues.all(API_VERSION, "GateRun")
+            assert gate_run["status"]["verdict"] == "Pass"
+            assert [each["side"] for each in gate_run["status"]["rounds"]] == ["stable", "candidate"]
+            await venues.step()
+            assert [each["kind"] for each in await venues.all("batch/v1", "Job")] == []
+            assert await venues.condition("GatePassed") == ("True", "AsGood")
+
+    run(story())
+
+
+def test_a_slow_release_is_refused_and_no_live_pod_was_touched(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            before = await venues.shard_pods()
+            venues.node.slow["registry.example/tradsys:2"] = 20_000.0
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Failed")
+
+            assert await venues.shard_pods() == before
+            assert await venues.condition("GatePassed") == ("False", "Slower")
+            assert await venues.condition("Ready") == ("True", "ShardsReady")
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("code", "phase", "reason"),
+    [(99, "Failed", "ThresholdsMissed"), (107, "Paused", "ScriptError"), (255, "Paused", "Infrastructure")],
+)
+def test_the_exit_code_of_k6_decides(run, in_a_namespace, code, phase, reason):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            venues.node.exit_codes["registry.example/tradsys:2"] = code
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase(phase, passes=300)
+
+            assert (await venues.condition("GatePassed"))[1] == reason
+
+    run(story())
+
+
+def test_a_candidate_that_breaks_on_a_live_shard_is_taken_back(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Switching")
+            venues.node.broken["registry.example/tradsys:2"] = "CrashLoopBackOff"
+            await venues.until_phase("Failed")
+            await venues.until_condition("Ready", "True")
+
+            assert {shard: image for shard, (_, image) in (await venues.shard_pods()).items()} == {
+                "a": "1",
+                "b": "1",
+            }
+
+    run(story())
+
+
+def test_without_room_for_the_gate_the_release_waits_for_people(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            venues.node.full = True
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Gating")
+            for _ in range(4):
+                await venues.step()
+            venues.skew_s += 61
+            await venues.until_phase("Paused")
+            assert await venues.condition("GatePassed") == ("Unknown", "NoGateCapacity")
+            assert await venues.condition("Progressing") == ("False", "Inconclusive")
+
+            venues.node.full = False
+            await venues.annotate(retry="1")
+            await venues.until_phase("Stable")
+
+    run(story())
+
+
+def test_an_evicted_gate_pod_is_no_verdict_and_the_gate_is_tried_again(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Gating")
+            (gate_run,) = await venues.all(API_VERSION, "GateRun")
+            venues.node.evicts.add(f"{gate_run['metadata']['name']}-r0")
+            await venues.until_phase("Stable")
+
+            runs = await venues.all(API_VERSION, "GateRun")
+            assert sorted(each["status"]["verdict"] for each in runs) in (["Inconclusive", "Pass"], ["Pass"])
+
+    run(story())
+
+
+def test_a_job_deleted_by_hand_is_no_verdict(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.ask(image="registry.example/tradsys:2")
+            job = RESOURCES[("batch/v1", "Job")]
+            original = venues.node._load
+
+            async def hold(pod):
+                return None
+
+            venues.node._load = hold
+
+            async def under_load():
+                runs = await venues.all(API_VERSION, "GateRun")
+                return any(
+                    each.get("jobUid") for run in runs for each in run.get("status", {}).get("rounds", [])
+                )
+
+            await venues.until(under_load)
+            for each in await venues.all("batch/v1", "Job"):
+                await venues.client.delete(job, each["metadata"]["name"], namespace=venues.namespace)
+            venues.node._load = original
+            await venues.until_phase("Stable")
+
+            verdicts = sorted(
+                (each["status"]["verdict"], each["status"]["reason"])
+                for each in await venues.all(API_VERSION, "GateRun")
+            )
+            assert verdicts == [("Inconclusive", "JobDeleted"), ("Pass", "AsGood")]
+
+    run(story())
+
+
+def test_prometheus_away_is_no_pass(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            quick = {
+                "bakeSeconds": 1,
+                "gate": {"compare": {"rounds": 1}, "prometheus": {"url": "http://prometheus:9090"}},
+            }
+            await venues.serve(rollout=quick)
+            venues.told.ratio = None
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Paused", passes=300)
+            assert await venues.condition("MetricsAvailable") == ("False", "NoData")
+
+            venues.told.ratio = 0.0
+            await venues.annotate(retry="1")
+            await venues.until_phase("Stable", passes=300)
+            assert await venues.condition("SLOMet") == ("True", "Met")
+
+    run(story())
+
+
+def test_killed_at_every_write_a_release_still_ends_as_it_should(run, in_a_namespace):
+    """Each operator lives for one write: the next one finds what that one left."""
+
+    async def story():
+        async with in_a_namespace() as venues:
+            venues.kill_after(lambda: 1)
+            await venues.serve()
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Stable", passes=400)
+
+            assert {shard: image for shard, (_, image) in (await venues.shard_pods()).items()} == {
+                "a": "2",
+                "b": "2",
+            }
+            assert venues.lives > 45
+            assert [each["status"]["verdict"] for each in await venues.all(API_VERSION, "GateRun")] == [
+                "Pass"
+            ]
+
+    run(story())
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_killed_anywhere_a_bad_release_is_still_refused(run, in_a_namespace, seed):
+    async def story():
+        async with in_a_namespace() as venues:
+            chance = random.Random(seed)
+            venues.kill_after(lambda: chance.randint(1, 6))
+            await venues.serve()
+            before = await venues.shard_pods()
+            venues.node.slow["registry.example/tradsys:2"] = 20_000.0
+            await venues.ask(image="registry.example/tradsys:2")
+            await venues.until_phase("Failed", passes=400)
+
+            assert await venues.shard_pods() == before
+
+    run(story())
+
+
+def test_an_older_template_is_kept_by_a_later_operator(run, in_a_namespace, monkeypatch):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            before = await venues.shard_pods()
+            # A later operator renders pods otherwise; the revision is the same.
+            monkeypatch.setattr("tradsys_operator.render.shard.GRACE_S", 61)
+            for _ in range(3):
+                await venues.step()
+
+            assert await venues.shard_pods() == before
+            stateful = (await venues.all("apps/v1", "StatefulSet"))[0]
+            assert stateful["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+
+    run(story())
+
+
+def test_paused_touches_nothing_and_hibernated_keeps_the_claims(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.ask(paused=True, hibernated=True)
+            for _ in range(3):
+                await venues.step()
+            assert len(await venues.shard_pods()) == 2
+            assert await venues.condition("Paused") == ("True", "SpecPaused")
+
+            await venues.ask(paused=False)
+            await venues.until_phase("Hibernated")
+
+            async def asleep():
+                return not await venues.shard_pods()
+
+            await venues.until(asleep)
+            assert len(await venues.claims()) == 2
+            await venues.ask(hibernated=False)
+            await venues.until_condition("Ready", "True")
+
+    run(story())
+
+
+def test_deleting_a_venue_leaves_the_journals(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            await venues.client.delete(RESOURCES[(API_VERSION, "Venue")], NAME, namespace=venues.namespace)
+
+            async def gone():
+                return not await venues.all("apps/v1", "StatefulSet")
+
+            for _ in range(200):
+                if await gone():
+                    break
+                await asyncio.sleep(0.1)
+            assert await gone()
+            assert len(await venues.claims()) == 2
+
+    run(story())

@@ -1,0 +1,123 @@
+"""When a release is as good as the one before, and when nobody can say."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kube.operator.world import a_round
+from tradsys_operator.api import Compare
+from tradsys_operator.gate import side_of, summary_of, verdict
+
+COMPARE = Compare(max_latency_ratio_percent=110, min_throughput_ratio_percent=90, min_samples=10_000, rounds=2)
+
+
+def rounds(stable, candidate, **of_candidate):
+    """A B B A with these p99, in µs."""
+    return [
+        a_round(0, "stable", stable[0]),
+        a_round(1, "candidate", candidate[0], **of_candidate),
+        a_round(2, "candidate", candidate[1], **of_candidate),
+        a_round(3, "stable", stable[1]),
+    ]
+
+
+def said(made, compare=COMPARE, **more):
+    found = verdict(made, compare, **more)
+    return found.verdict, found.reason
+
+
+def test_rounds_go_a_b_b_a():
+    assert [side_of(index)[0] for index in range(8)] == list("sccsscc" + "s")
+
+
+def test_as_fast_passes():
+    assert said(rounds((100, 104), (103, 105))) == ("Pass", "AsGood")
+
+
+def test_the_figures_are_medians_and_are_told():
+    found = verdict(rounds((100, 104), (102, 110)), COMPARE)
+
+    assert found.latency_ratio_percent == 104
+    assert found.message == "p99 106 µs against 102 µs (104 %), throughput 100 %, 2 rounds each"
+
+
+def test_slower_than_allowed_fails():
+    assert said(rounds((100, 100), (111, 112))) == ("Fail", "Slower")
+
+
+def test_exactly_the_bound_passes():
+    assert said(rounds((100, 100), (110, 110))) == ("Pass", "AsGood")
+
+
+def test_less_throughput_fails():
+    assert said(rounds((100, 100), (100, 100), rate=899)) == ("Fail", "LessThroughput")
+
+
+@pytest.mark.parametrize("code", [99, 108, 110])
+def test_missed_thresholds_of_the_candidate_alone_fail(code):
+    assert said(rounds((100, 100), (100, 100), exit_code=code)) == ("Fail", "ThresholdsMissed")
+
+
+@pytest.mark.parametrize("code", [104, 107])
+def test_a_wrong_script_is_nobodys_verdict(code):
+    assert said(rounds((100, 100), (100, 100), exit_code=code)) == ("Inconclusive", "ScriptError")
+
+
+@pytest.mark.parametrize("code", [1, 97, 100, 103, 105, 109, 137, 255])
+def test_any_other_end_of_k6_is_infrastructure(code):
+    assert said(rounds((100, 100), (100, 100), exit_code=code)) == ("Inconclusive", "Infrastructure")
+
+
+@pytest.mark.parametrize("guard", [{"failed": 0.01}, {"checks": 0.99}, {"dropped": 1}])
+def test_exit_code_0_without_its_guards_is_no_pass(guard):
+    assert said(rounds((100, 100), (100, 100), **guard)) == ("Fail", "ThresholdsMissed")
+
+
+@pytest.mark.parametrize("code", [0, 99])
+def test_k6_that_left_nothing_is_no_verdict(code):
+    assert said(rounds((100, 100), (100, 100), exit_code=code, summary="")) == ("Inconclusive", "NoVerdict")
+
+
+def test_a_pod_without_an_exit_code_is_no_verdict():
+    assert said(rounds((100, 100), (100, 100), exit_code=None)) == ("Inconclusive", "NoVerdict")
+
+
+def test_too_few_samples_are_no_verdict():
+    assert said(rounds((100, 100), (50, 50), samples=9_999)) == ("Inconclusive", "TooFewSamples")
+
+
+def test_no_rounds_are_no_verdict():
+    assert said([]) == ("Inconclusive", "NoVerdict")
+
+
+def test_a_noisy_environment_is_no_verdict_whatever_the_candidate_did():
+    assert said(rounds((100, 120), (100, 100))) == ("Inconclusive", "NoisyEnvironment")
+    assert said(rounds((100, 120), (900, 900))) == ("Inconclusive", "NoisyEnvironment")
+
+
+def test_when_both_are_bad_the_candidate_is_not_blamed():
+    made = [a_round(index, side_of(index), exit_code=99) for index in range(4)]
+
+    assert said(made) == ("Inconclusive", "BaselineFails")
+
+
+def test_a_gate_that_must_be_pinned_says_when_it_was_not():
+    made = [a_round(index, side_of(index), pinning="Pinned") for index in range(4)]
+    assert said(made, pinned=True) == ("Pass", "AsGood")
+
+    made[2] = a_round(2, "candidate", pinning="Shared")
+
+    assert said(made, pinned=True) == ("Inconclusive", "NotPinned")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{}", "null", "not json", '{"samples":1}',
+        '{"samples":1,"latency_us":{"99":-1},"throughput_per_s":1,"failed_ratio":0,"checks_ratio":1}',
+        '{"samples":1,"latency_us":{"99":NaN},"throughput_per_s":1,"failed_ratio":0,"checks_ratio":1}',
+        '{"samples":1,"latency_us":{"99":1e400},"throughput_per_s":1,"failed_ratio":0,"checks_ratio":1}',
+    ],
+)  # fmt: skip
+def test_a_summary_that_can_not_be_read_is_none(text):
+    assert summary_of(text) is None
