@@ -60,10 +60,11 @@ def up() -> None:
 
 def down() -> None:
     """Take everything away again; the blackholes last."""
-    if any(each["name"] == NAMESPACE for each in _listed("netns", "list")):
-        _ip("netns", "delete", NAMESPACE)
+    # The interface first: with the namespace it would go too, but a moment later.
     if any(each["ifname"] == HOST_INTERFACE for each in _listed("link", "show")):
         _ip("link", "delete", HOST_INTERFACE)
+    if any(each["name"] == NAMESPACE for each in _listed("netns", "list")):
+        _ip("netns", "delete", NAMESPACE)
     _ip("route", "flush", "proto", MARK)
 
 
