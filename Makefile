@@ -190,9 +190,10 @@ e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator 
 # --- measure ------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(DEV_ENV) ## Measure the stages of an order, and a recovery (SMOKE=1: small, only to see that they run).
+bench: $(DEV_ENV) ## Measure the stages of an order, a recovery, and gRPC (SMOKE=1: small, only to see that they run).
 	@$(BIN)/tradsys bench $(if $(SMOKE),--count 1000 --rounds 1)
 	@$(BIN)/python tests/bench/recovery.py $(if $(SMOKE),20000)
+	@$(BIN)/python tests/bench/gateway.py $(if $(SMOKE),0.3)
 
 # --- charts -------------------------------------------------------------------
 

@@ -1,0 +1,157 @@
+"""What gRPC costs beside the pool: connections, unary calls, streams, and how well batches fill.
+
+    python tests/bench/gateway.py [SECONDS]
+
+Starts a venue of its own (engine, history, gateway) on loopback. Each row runs for so many seconds (3). The
+result is JSON, for ledger.md with its conditions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.api.venue_process import RunningVenue
+from tradsys.client.pool import CHANNEL_OPTIONS, AsyncOrderPool, OrderPool
+from tradsys.v1 import orders_pb2 as pb
+
+CONNECTIONS = 200
+IN_FLIGHT = (1, 16, 64)
+STREAM_COMMANDS = (1, 100, 500)
+
+
+def percentiles(samples_s: list[float]) -> dict[str, float]:
+    ordered = sorted(samples_s)
+    return {
+        "p50_us": round(ordered[len(ordered) // 2] * 1e6),
+        "p99_us": round(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e6),
+    }
+
+
+def establishing(target: str) -> dict[str, float]:
+    """A new channel until it is ready to be called, one after the other."""
+    samples = []
+    for _ in range(CONNECTIONS):
+        began = time.perf_counter()
+        channel = grpc.insecure_channel(target, CHANNEL_OPTIONS)
+        grpc.channel_ready_future(channel).result(timeout=10)
+        samples.append(time.perf_counter() - began)
+        channel.close()
+    return percentiles(samples) | {"mean_us": round(statistics.mean(samples) * 1e6)}
+
+
+def repeated(seconds: float, once: Callable[[], Any]) -> dict[str, float]:
+    samples = []
+    ends = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < ends:
+        once()
+        samples.append(time.perf_counter() - began)
+    return percentiles(samples) | {"per_s": round(len(samples) / sum(samples))}
+
+
+def pool_against_none(target: str, token: str, order: pb.PlaceOrderRequest, seconds: float) -> dict[str, Any]:
+    """The same order again and again, so that the venue's own work is the same small look-up."""
+
+    def connecting() -> None:
+        with OrderPool(target, token, channels=1, patience_s=0) as one:
+            one.place(order)
+
+    with OrderPool(target, token, patience_s=0) as pool:
+        rounds: dict[str, list[dict[str, float]]] = {"pool": [], "a connection per call": []}
+        for _ in range(3):
+            rounds["pool"].append(repeated(seconds / 3, lambda: pool.place(order)))
+            rounds["a connection per call"].append(repeated(seconds / 3, connecting))
+    best = {name: max(rows, key=lambda row: row["per_s"]) for name, rows in rounds.items()}
+    both = [best[name]["p50_us"] for name in rounds]
+    return {**best, "pool_is_faster_by_percent": round(100 * (1 - both[0] / both[1]))}
+
+
+async def unary(target: str, token: str, order: pb.PlaceOrderRequest, in_flight: int, seconds: float) -> Any:
+    samples: list[float] = []
+    ends = time.perf_counter() + seconds
+    async with AsyncOrderPool(target, token, patience_s=0) as pool:
+
+        async def one() -> None:
+            while (began := time.perf_counter()) < ends:
+                fresh = pb.PlaceOrderRequest()
+                fresh.CopyFrom(order)
+                await pool.place(fresh)
+                samples.append(time.perf_counter() - began)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(one() for _ in range(in_flight)))
+        took = time.perf_counter() - began
+    return percentiles(samples) | {"per_s": round(len(samples) / took)}
+
+
+def stream(target: str, token: str, order: pb.PlaceOrderRequest, commands: int, seconds: float) -> Any:
+    request = pb.TradeRequest(commands=[pb.Command(place=order)] * commands)
+    ends = time.perf_counter() + seconds
+
+    def requests() -> Any:
+        while time.perf_counter() < ends:
+            yield request
+
+    done, began = 0, time.perf_counter()
+    with OrderPool(target, token, channels=1) as pool:
+        for answer in pool.trade(requests()):
+            done += len(answer.outcomes)
+    return {"commands_per_s": round(done / (time.perf_counter() - began))}
+
+
+def batches(venue: RunningVenue) -> tuple[float, float]:
+    text = venue.send("GET", "/metrics", port=venue.ports["gateway_ops_port"]).body.decode()
+    rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    name = "tradsys_gateway_batch_commands"
+    return float(rows[f"{name}_sum"]), float(rows[f"{name}_count"])
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        venue = RunningVenue(Path(place), ("engine", "history", "gateway"))
+        try:
+            venue.start()
+            target = f"127.0.0.1:{venue.ports['grpc_port']}"
+            market, trader = venue.market(), venue.account("limits")
+            # It rests and is far from everything, as most orders do.
+            order = pb.PlaceOrderRequest(
+                symbol=market, side=pb.SIDE_BUY, type=pb.ORDER_TYPE_LIMIT, quantity="1", price="9",
+                time_in_force=pb.TIME_IN_FORCE_IOC,
+            )  # fmt: skip
+            known = pb.PlaceOrderRequest()
+            known.CopyFrom(order)
+            known.client_order_id = "again"
+            rows["establishing a connection"] = establishing(target)
+            rows["one call at a time"] = pool_against_none(target, trader.token, known, seconds)
+            for in_flight in IN_FLIGHT:
+                before = batches(venue)
+                row = asyncio.run(unary(target, trader.token, order, in_flight, seconds))
+                after = batches(venue)
+                row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
+                rows[f"unary, {in_flight} in flight"] = row
+            for commands in STREAM_COMMANDS:
+                before = batches(venue)
+                row = stream(target, trader.token, order, commands, seconds)
+                after = batches(venue)
+                row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
+                rows[f"stream, {commands} commands a message"] = row
+        finally:
+            venue.end()
+    print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
