@@ -51,6 +51,7 @@ def _resource(api_version: str, kind: str) -> Any:
 
 RESOURCES = {key: _resource(*key) for key in PLURALS}
 
+
 def code_of(error: HTTPStatusError) -> int:
     """The HTTP status. A group that does not exist answers 404 without a Status, which is then no ApiError."""
     return int(error.response.status_code)

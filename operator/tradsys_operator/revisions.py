@@ -35,9 +35,17 @@ class Revision(Struct, frozen=True):
 def revision_hash(spec: VenueSpec) -> str:
     """Eight hex digits over what a pod is made from."""
     whole = msgspec.to_builtins(spec)
-    kept = {part: whole[part] for part in PARTS if part in whole}
+    kept = _without_empty({part: whole[part] for part in PARTS if part in whole})
     canonical = msgspec.json.encode(kept, order="sorted")
     return hashlib.blake2b(canonical, digest_size=HASH_LENGTH // 2).hexdigest()
+
+
+def _without_empty(value: Any) -> Any:
+    """A part in which everything has its default says nothing, whether it was written down or not."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_empty(each) for key, each in value.items()}
+    return {key: each for key, each in kept.items() if each != {}}
 
 
 def stored(venue: str, number: int, revision: Revision) -> dict[str, Any]:

@@ -171,7 +171,9 @@ async def work(
         except HTTPError as error:
             failures[key] = failures.get(key, 0) + 1
             again_s = min(BACKOFF_S_MAX, 2.0 ** (failures[key] - 1))
-            outcome = "conflict" if isinstance(error, HTTPStatusError) and code_of(error) == CONFLICT else "failed"
+            outcome = (
+                "conflict" if isinstance(error, HTTPStatusError) and code_of(error) == CONFLICT else "failed"
+            )
             log.warning("%s %s/%s: %s; again in %.0f s", key.kind, key.namespace, key.name, error, again_s)
         except Exception:
             # A fault in the operator must not stop the other venues.

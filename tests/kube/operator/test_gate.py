@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.kube.operator.world import a_round
 from tradsys_operator.api import Compare
 from tradsys_operator.gate import side_of, summary_of, verdict
 
-COMPARE = Compare(max_latency_ratio_percent=110, min_throughput_ratio_percent=90, min_samples=10_000, rounds=2)
+from tests.kube.operator.world import a_round
+
+COMPARE = Compare(
+    max_latency_ratio_percent=110, min_throughput_ratio_percent=90, min_samples=10_000, rounds=2
+)
 
 
 def rounds(stable, candidate, **of_candidate):

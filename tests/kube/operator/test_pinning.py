@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tradsys_operator.pinning import Evidence, cpu_set, evidence_of, judge, text_of
 
 V2 = {
@@ -21,7 +20,9 @@ V1 = {
 
 
 def files(version, cpus="2", **changed):
-    status = f"Name:\tpython3\nThreads:\t1\nCpus_allowed:\t4\nCpus_allowed_list:\t{cpus}\nMems_allowed_list:\t0\n"
+    status = (
+        f"Name:\tpython3\nThreads:\t1\nCpus_allowed:\t4\nCpus_allowed_list:\t{cpus}\nMems_allowed_list:\t0\n"
+    )
     made = dict(version) | {"/proc/self/status": status}
     for path in list(made):
         short = path.rsplit("/", 1)[-1].replace(".", "_")
@@ -76,7 +77,10 @@ def test_a_neighbour_on_the_same_cpu_is_an_overlap():
 
 @pytest.mark.parametrize(
     "made",
-    [files(V2, cpu_stat="nr_periods 9\nnr_throttled 3\n"), files(V1, cpu_stat="nr_periods 9\nnr_throttled 3\n")],
+    [
+        files(V2, cpu_stat="nr_periods 9\nnr_throttled 3\n"),
+        files(V1, cpu_stat="nr_periods 9\nnr_throttled 3\n"),
+    ],
     ids=["v2", "v1"],
 )
 def test_a_throttled_engine_says_so(made):
