@@ -177,12 +177,11 @@ class Application:
 
 
 def serve_engine_profile(wanted: dict[str, Any]) -> None:
-    from tradsys.adapters.http.server import Limits, Server, close_after_answer
+    from tradsys.adapters.http.server import Limits, Listener, Server, close_after_answer
 
     application = Application(close_after_answer)
     application.server = server = Server(
-        application.wsgi,
-        [(HOST, port) for port in wanted["ports"]],
+        [Listener(HOST, port, application.wsgi) for port in wanted["ports"]],
         each_turn=application.turn,
         spin=wanted["spin"],
         idle_wait_ms=wanted["idle_wait_ms"],

@@ -95,10 +95,10 @@ def test_a_restart_finds_its_port_free():
 
 @pytest.mark.parametrize("ports", [[], [0], [7001, 7001], [7001, 7002, 7003, 7004, 7005]])
 def test_listeners_that_could_not_be_told_apart_are_refused(ports: list[int]):
-    from tradsys.adapters.http.server import Server
+    from tradsys.adapters.http.server import Listener, Server
 
     with pytest.raises(ValueError, match="1 to 4 listeners with different ports"):
-        Server(lambda environ, start: [], [(HOST, port) for port in ports], each_turn=lambda: None)
+        Server([Listener(HOST, port, echo) for port in ports], each_turn=lambda: None)
 
 
 # --- the loop ---------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def test_a_fault_outside_the_framework_is_answered_unknown_and_the_loop_goes_on(
 
 _SERVER = """
 import sys
-from tradsys.adapters.http.server import Server
+from tradsys.adapters.http.server import Listener, Server
 def fault(): raise OSError("the journal is gone")
-server = Server(lambda environ, start: [], [("127.0.0.1", int(sys.argv[1]))], each_turn=fault)
+server = Server([Listener("127.0.0.1", int(sys.argv[1]), lambda environ, start: [])], each_turn=fault)
 server.listen()
 """
 
@@ -201,7 +201,7 @@ def test_a_signal_ends_the_process_after_what_was_in_flight(number: int, spin: b
         served.process.wait(timeout=10)
 
         assert [answer.startswith(b"HTTP/1.1 200 OK") for answer in answers] == [True, True, False]
-        assert all(b"Connection: close" in answer for answer in answers[:2])
+        assert all(b"connection: close" in answer for answer in answers[:2])
         assert served.process.returncode == 0
         assert served.process.stdout.read() == "ended\n"
 
@@ -212,7 +212,7 @@ def test_while_draining_a_request_that_is_half_here_is_answered_and_nobody_new_g
         chatty.sendall(b"GET /slow?s=0.2 HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.1)
         served.process.send_signal(signal.SIGTERM)
-        assert b"Connection: close" in until_closed(chatty)
+        assert b"connection: close" in until_closed(chatty)
 
         assert eventually(lambda: not _lets_in(served))
         half.sendall(b"\r\n")
@@ -321,8 +321,8 @@ def test_an_application_can_close_the_connection_with_an_answer_of_any_size(four
 
         top, _, body = until_closed(client).partition(b"\r\n\r\n")
 
-        assert f"\r\nContent-Length: {size}" in top.decode()
-        assert top.count(b"\r\nConnection: close") == top.count(b"\r\nConnection:") == 1
+        assert f"\r\ncontent-length: {size}\r\n" in top.decode() + "\r\n"
+        assert top.count(b"\r\nconnection: close") == top.count(b"\r\nconnection:") == 1
         assert body == b"x" * size
 
 
@@ -376,7 +376,7 @@ def echo(environ: Any, start_response: Any) -> list[bytes]:
 
 def one_turn(commit: Callable[[], Any], requests: list[bytes]) -> list[bytes]:
     """What clients that sent `requests` before the server's first turn are answered, in this process."""
-    from tradsys.adapters.http.server import Server
+    from tradsys.adapters.http.server import Listener, Server
 
     port = free_ports(1)[0]
     turns: list[None] = []
@@ -386,7 +386,7 @@ def one_turn(commit: Callable[[], Any], requests: list[bytes]) -> list[bytes]:
         if len(turns) > 20:
             server.stop()
 
-    server = Server(echo, [(HOST, port)], each_turn=each_turn, commit=commit, spin=True)
+    server = Server([Listener(HOST, port, echo)], each_turn=each_turn, commit=commit, spin=True)
     server.listen()
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection((HOST, port))) for _ in requests]
@@ -429,7 +429,7 @@ def test_what_can_not_be_committed_is_unknown_under_its_own_request_id():
 
     assert [answer.count(b"503 Service Unavailable") for answer in answers] == [1, 2]
     top, _, body = answers[0].partition(b"\r\n\r\n")
-    assert b"X-Seq: 7" in top and b"X-Request-Id: a\r\n" in top and b"Connection: close" in top
+    assert b"X-Seq: 7" in top and b"x-request-id: a\r\n" in top and b"connection: close" in top
     assert json.loads(body) == {
         "code": 1001, "message": "the outcome is unknown", "details": {}, "request_id": "a"
     }  # fmt: skip

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from tradsys.adapters.http.edge import Tally
 from tradsys.adapters.http.orders import binary_results
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter
@@ -302,13 +303,13 @@ def _whole_batch(work: Work, directory: Path) -> float:
 
     venue, take_down = _venue(directory, work)
     grid = work.grid
+    tally = Tally()
 
     def run() -> None:
         for body in _batches(work):
             decoded = binary_v1.commands(body, session.DEMO, lambda symbol: grid, no_order, venue.clock())
-            binary_results(
-                venue.process([command for command in decoded if not isinstance(command, Problem)])
-            )
+            outcomes = venue.process([command for command in decoded if not isinstance(command, Problem)])
+            binary_results(outcomes, tally)
 
     seconds = _timed(run)
     take_down()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from collections.abc import Callable, MutableSequence
 from typing import Any, Protocol, cast
+from wsgiref.types import WSGIApplication
 
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
@@ -24,13 +26,14 @@ from tradsys.adapters.http.app import (
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.http.orders import Desk
-from tradsys.adapters.http.server import Limits, Server, close_after_answer
+from tradsys.adapters.http.server import Limits, Listener, Server, close_after_answer
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
 from tradsys.adapters.page.waking import Bells
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
 from tradsys.compose.addresses import HOST, addresses, browser_origins
+from tradsys.compose.counting import EngineCounters
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
     PAGE_FILE,
@@ -41,7 +44,6 @@ from tradsys.compose.pieces import (
 )
 from tradsys.compose.replay import progress_bar, recover_shard
 from tradsys.core.messages import RevokeToken
-from tradsys.counting import counter_of
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 from tradsys.venue.clock import EngineClock
 from tradsys.venue.ports import JournalError
@@ -98,7 +100,9 @@ def serve_baseline(settings: Settings) -> int:
             return code
         engine = engines[0]
         engine.server = baseline.Worker()
-        return baseline.Started(engine.app, engine.each_turn, lambda: _code_of(close))
+        return baseline.Started(
+            ByPort(engine.apps, settings.shard), engine.each_turn, lambda: _code_of(close)
+        )
 
     listeners = [(settings.host, port) for port in ports_of(settings)]
     return baseline.serve(start, listeners, body_bytes_max=settings.batch_body_bytes_max * 4 // 3)
@@ -178,9 +182,7 @@ class Engine:
         self._revocations = revocations
         self._words = self.page.metrics
         self._bells = Bells(self.page.words, settings.data_dir)
-        self._answered: list[int] = []
-        """When the orders of this turn came, by perf_counter: they are counted when they are journalled."""
-        self._count_order = counter_of(self._words, metrics.ORDER_DURATION.series())
+        self._shown_durable_seq = recovered.seq
         self._failure = ""
         self._durable = settings.durability == "durable"
         self._durable_seq = recovered.seq
@@ -188,19 +190,31 @@ class Engine:
         self._durable_late = False
         self._next_housekeeping_ns = 0
         self._gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
-        self._count_gc = counter_of(self._words, metrics.GC_PAUSE.series())
+        self._spins = settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive)
         self._metrics_path = f"{settings.data_dir}/{METRICS_FILE}"
         self.access_log = AccessLog(sys.stdout.buffer, "engine", settings.access_log == "errors")
-        self.app = self._app()
+        self._counters = EngineCounters(
+            cast(MutableSequence[int], self._words),
+            settings,
+            self.venue,
+            self.journal,
+            self.access_log,
+            self._spins,
+            self._gc_threshold,
+        )
+        self.apps = self._apps()
 
-    def _app(self) -> ByPort:
+    def _apps(self) -> dict[int, WSGIApplication]:
+        """By port, the public one first."""
         settings = self.settings
         desk = Desk(
             self.venue,
             query_url=addresses(settings).query,
             # A symbol that is this shard's own is never looked up here: every shard may get the same list.
             other_symbols=dict(symbol.split("=", 1) for symbol in settings.other_symbols),
-            answered=self._answered,
+            body_max=settings.body_bytes_max,
+            answered=self._counters.answered,
+            tally=self._counters.tally,
             read_order=self._read_order,
             write_order=self._write_order,
         )
@@ -211,6 +225,7 @@ class Engine:
                 self.verifier,
                 self.clock,
                 self._position,
+                tally=self._counters.tally,
                 access_log=self.access_log,
                 id_prefix=f"{settings.shard}{self.journal.epoch:x}-",
                 failed=self._fail,
@@ -225,47 +240,43 @@ class Engine:
         engine_url = addresses(settings).engine.replace(HOST, settings.host)
         endpoint = f"{engine_url}/s/{settings.shard}/api/v1"
         secret = internal_secret(settings)
-        return ByPort(
-            {
-                settings.port: create_app(
-                    public, public_routes(desk, endpoint=endpoint, batch_body_max=batch_max), describe=True
+        return {
+            settings.port: create_app(
+                public, public_routes(desk, endpoint=endpoint, batch_body_max=batch_max), describe=True
+            ),
+            settings.admin_port: create_app(
+                admin,
+                admin_routes(
+                    desk,
+                    revoked=lambda command: self._revocations.revoke(command, self.clock() // 1_000_000_000),
+                    token_life_max_s=TOKEN_LIFE_MAX_S,
+                    drain=self._drain,
                 ),
-                settings.admin_port: create_app(
-                    admin,
-                    admin_routes(
-                        desk,
-                        revoked=lambda command: self._revocations.revoke(
-                            command, self.clock() // 1_000_000_000
-                        ),
-                        token_life_max_s=TOKEN_LIFE_MAX_S,
-                        drain=self._drain,
-                    ),
+            ),
+            settings.ops_port: create_app(
+                ops,
+                ops_routes(
+                    not_ready=self._not_ready,
+                    status=self._status,
+                    pinning=pinning,
+                    rendered_metrics=self._rendered_metrics,
                 ),
-                settings.ops_port: create_app(
-                    ops,
-                    ops_routes(
-                        not_ready=self._not_ready,
-                        status=self._status,
-                        pinning=pinning,
-                        rendered_metrics=self._rendered_metrics,
-                    ),
-                ),
-                settings.internal_port: create_app(
-                    internal, internal_routes(desk, secret=secret, batch_body_max=batch_max)
-                ),
-            },
-            settings.shard,
-        )
+            ),
+            settings.internal_port: create_app(
+                internal, internal_routes(desk, secret=secret, batch_body_max=batch_max)
+            ),
+        }
 
     def run(self) -> int:
         """Serve until told to stop. Raises JournalError, OSError."""
         settings = self.settings
         server = self.server = Server(
-            self.app,
-            [(settings.host, port) for port in ports_of(settings)],
+            [Listener(settings.host, port, app) for port, app in self.apps.items()],
+            prefix=f"/s/{settings.shard}",
+            turns=self._counters.turns,
             each_turn=self.each_turn,
             commit=self._commit,
-            spin=settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive),
+            spin=self._spins,
             limits=Limits(
                 header_bytes_max=settings.header_bytes_max,
                 body_bytes_max=settings.batch_body_bytes_max * 4 // 3,
@@ -299,13 +310,14 @@ class Engine:
             except JournalError as error:
                 self._fail(error)
             self._commit()
+        self._shown_durable_seq = self.page.durable_seq
         # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
         self._bells.ring()
         if gc.get_count()[0] > self._gc_threshold:
             started = time.perf_counter_ns()
             gc.collect(0)
             gc.freeze()
-            self._count_gc(time.perf_counter_ns() - started)
+            self._counters.count_gc(time.perf_counter_ns() - started)
         now = time.monotonic_ns()
         if now >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now + HOUSEKEEPING_NS
@@ -313,6 +325,7 @@ class Engine:
 
     def _commit(self) -> list[tuple[str, str]] | None:
         """Journal what the answers of this turn say; or, if that is unknown, the headers to say so with."""
+        started = time.perf_counter_ns()
         try:
             self.journal.commit()
         except JournalError as error:
@@ -321,16 +334,12 @@ class Engine:
             position = page.published_seq, page.durable_seq, self.journal.epoch
             names = "X-Seq", "X-Durable-Seq", "X-Epoch"
             return [("X-Engine-Us", "0"), *zip(names, map(str, position), strict=True)]
-        if self._answered:
-            now = time.perf_counter_ns()
-            for started in self._answered:
-                self._count_order(now - started)
-            self._answered.clear()
+        self._counters.committed(started)
         return None
 
     def _keep_house(self, now: int) -> None:
         """What is due ten times a second."""
-        page, words = self.page, self._words
+        page = self.page
         if page.poisoned and not self._failure:
             self._fail(JournalError("the journal is poisoned: a sync failed in another process"))
             return
@@ -340,9 +349,7 @@ class Engine:
             for edge in self._edges:
                 edge.draining = True
         page.words[ENGINE_TIME_NS] = self.clock()
-        words[metrics.CONNECTIONS.word()] = self.server.connections()
-        words[metrics.OPEN_ORDERS.word()] = self.venue.shard.orders.open_count
-        words[metrics.IDEMPOTENCY_KEYS.word()] = self.venue.shard.keys.count
+        self._counters.keep_house(now, self.server.connections(), not self._not_ready())
         self.access_log.flush()
 
     def _watch_durability(self, now: int) -> None:
@@ -364,7 +371,7 @@ class Engine:
     def _position(self) -> tuple[int, int, int]:
         # In a durable venue an answer waits until what it says is on the disk.
         seq = self.venue.seq
-        return seq, seq if self._durable else self.page.durable_seq, self.journal.epoch
+        return seq, seq if self._durable else self._shown_durable_seq, self.journal.epoch
 
     def _not_ready(self) -> list[str]:
         reasons = []
@@ -384,11 +391,30 @@ class Engine:
             "epoch": self.journal.epoch,
             "durability": self.settings.durability,
             "profile": self.settings.profile,
+            "tuning": self._tuning(),
             "recovered": {
                 "seq": self.recovered.seq,
                 "closed": self.recovered.closed,
                 "cut": bool(self.recovered.stale),
             },
+        }
+
+    def _tuning(self) -> dict[str, Any]:
+        """The knobs as they are in force, read back from where they work."""
+        settings = self.settings
+        return {
+            "profile": settings.profile,
+            "durability": settings.durability,
+            "gc_percent": self._gc_threshold * 100 // GC_THRESHOLD,
+            "gc_threshold": self._gc_threshold,
+            "gc_frozen": gc.get_freeze_count() > 0,
+            "spin": self._spins,
+            "cpu_exclusive": settings.cpu_exclusive,
+            "order_pool_size": self.venue.shard.orders.pool_size,
+            "message_pool_size": settings.message_pool_size,
+            "memory_limit": settings.memory_limit,
+            "malloc_arena_max": int(os.environ.get("MALLOC_ARENA_MAX", "0")),
+            "max_connections": settings.max_connections,
         }
 
     def _rendered_metrics(self) -> bytes | None:

@@ -132,4 +132,40 @@ def pinning() -> dict[str, Any]:
         "voluntary_ctxt_switches": int(facts["voluntary_ctxt_switches"]),
         "nonvoluntary_ctxt_switches": int(facts["nonvoluntary_ctxt_switches"]),
         "cpu_exclusive": os.environ.get("TRADSYS_CPU_EXCLUSIVE") == "1",
+        "thread_cpus": _thread_cpus(),
+        "files": {path: text for path in _EVIDENCE if (text := _text(path)) is not None},
     }
+
+
+_EVIDENCE = (
+    "/proc/self/status",
+    "/proc/self/cgroup",
+    "/sys/devices/system/cpu/online",
+    # cgroup v2 and v1, of the own group as a container sees it.
+    "/sys/fs/cgroup/cpuset.cpus.effective",
+    "/sys/fs/cgroup/cpu.max",
+    "/sys/fs/cgroup/cpu.stat",
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/cpuset/cpuset.cpus",
+    "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+    "/sys/fs/cgroup/cpu/cpu.stat",
+)
+"""What the kernel says; whoever judges the pinning judges these texts."""
+
+
+def _thread_cpus() -> dict[str, str]:
+    """Cpus_allowed_list of each thread, by its id."""
+    found = {}
+    for thread in os.listdir("/proc/self/task"):
+        for line in (_text(f"/proc/self/task/{thread}/status") or "").splitlines():
+            if line.startswith("Cpus_allowed_list:"):
+                found[thread] = line.split(":", 1)[1].strip()
+    return found
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path) as file:
+            return file.read(1 << 16)
+    except OSError:
+        return None

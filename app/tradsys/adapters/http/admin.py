@@ -22,7 +22,7 @@ from tradsys.adapters.http.accounts import (
     limits_reply,
 )
 from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import ORDER_BODY_MAX, Canceled, Desk, body_of
+from tradsys.adapters.http.orders import Canceled, Desk, body_of
 from tradsys.codec.decimals import DecimalError, amount_of, grid_of, signed_amount_of
 from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import DecimalText, client_order_id_of, decode, decoder, encode
@@ -212,7 +212,7 @@ class AdminResource(AccountResource):
         return outcome
 
     def body(self, req: EdgeRequest, kind: type[Any]) -> Any:
-        return decode(decoder(kind), body_of(req, ORDER_BODY_MAX))
+        return decode(decoder(kind), body_of(req, self.desk.body_max))
 
     def named_account(self, name: str) -> Account:
         account = self.shard.accounts.get(name)

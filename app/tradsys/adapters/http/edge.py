@@ -7,6 +7,7 @@ route (`needs`), and checked here for all of them, so that no handler can forget
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
 from time import perf_counter_ns
@@ -41,6 +42,20 @@ EXPOSED_HEADERS = (
 )
 
 
+class Tally:
+    """Plain counts of what the edge answered, for whoever looks."""
+
+    def __init__(self) -> None:
+        self.ok = 0
+        """Answers with 200."""
+        self.statuses: defaultdict[int, int] = defaultdict(int)
+        """Other answers, by status."""
+        self.errors: defaultdict[int, int] = defaultdict(int)
+        """Errors by code, also those of one order in a batch."""
+        self.tests = 0
+        """Orders that were only tried."""
+
+
 class EdgeRequest(Request):
     """A request with what the edge knows of it."""
 
@@ -70,16 +85,6 @@ class EdgeResponse(Response):
     __slots__ = ()
     context_type = type(None)
 
-    def stamp(self, request_id: str, engine_us: int, seq: int, durable_seq: int, epoch: int) -> None:
-        """The headers that every reply carries."""
-        headers = self._headers
-        headers["x-request-id"] = request_id
-        headers["x-engine-us"] = str(engine_us)
-        headers["x-durable-seq"] = str(durable_seq)
-        headers["x-epoch"] = str(epoch)
-        if "x-seq" not in headers:
-            headers["x-seq"] = str(seq)
-
     def put(self, name: str, value: str) -> None:
         """Set one header; the name in lower case."""
         self._headers[name] = value
@@ -98,6 +103,7 @@ class Edge:
         clock: Clock,
         position: Callable[[], tuple[int, int, int]],
         *,
+        tally: Tally | None = None,
         origins: Sequence[str] = (),
         access_log: AccessLog | None = None,
         rate_limiter: RateLimiter | None = None,
@@ -111,6 +117,10 @@ class Edge:
         self._authenticator = authenticator
         self._clock = clock
         self._position = position
+        self.tally = tally or Tally()
+        self._shown = 0, 0
+        self._shown_texts = "0", "0"
+        """Durable seq and epoch of the last reply, and their texts: they rarely change."""
         self._origins = frozenset(origins)
         self._access_log = access_log
         self._rate_limiter = rate_limiter
@@ -177,9 +187,21 @@ class Edge:
             raise Problem(RATE_LIMITED, retry_after_s=verdict.retry_after_s)
 
     def process_response(self, req: EdgeRequest, resp: EdgeResponse, resource: Any, ok: bool) -> None:
+        headers = resp._headers
         seq, durable_seq, epoch = self._position()
+        if (durable_seq, epoch) != self._shown:
+            self._shown = durable_seq, epoch
+            self._shown_texts = str(durable_seq), str(epoch)
+        headers["x-durable-seq"], headers["x-epoch"] = self._shown_texts
+        headers["x-request-id"] = req.id
+        if "x-seq" not in headers:
+            headers["x-seq"] = str(seq)
         engine_us = (perf_counter_ns() - req.started_ns) // 1000
-        resp.stamp(req.id, engine_us, seq, durable_seq, epoch)
+        headers["x-engine-us"] = str(engine_us)
+        if resp.status == falcon.HTTP_200:
+            self.tally.ok += 1
+        else:
+            self.tally.statuses[resp.status_code] += 1
         if self._access_log is not None:
             self._access_log.add(req, resp, engine_us)
 
@@ -193,6 +215,7 @@ class Edge:
 
     def answer(self, req: EdgeRequest, resp: EdgeResponse, problem: Problem) -> None:
         """Put the error into the response, and let the connection go if it says so."""
+        self.tally.errors[problem.code] += 1
         answer_problem(req, resp, problem)
         if problem.close:
             self._close_after(req.env, resp.set_header)

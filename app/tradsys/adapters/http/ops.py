@@ -102,5 +102,5 @@ class CommandsResource:
         if len(items) > BATCH_MAX:
             raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
         resp.content_type = binary_v1.MEDIA_TYPE
-        resp.data = binary_results(desk.process_some(items))
+        resp.data = binary_results(desk.process_some(items), desk.tally)
         resp.set_header("X-Seq", str(desk.venue.seq))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import perf_counter_ns
 from typing import Any, ClassVar
 
 import falcon
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse, answer_problem
+from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse, Tally, answer_problem
 from tradsys.codec import binary_v1
 from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
@@ -36,7 +37,6 @@ from tradsys.core.order import Order
 from tradsys.venue.ports import READ, TRADE
 from tradsys.venue.venue import BATCH_MAX, Done, Outcome, Venue
 
-ORDER_BODY_MAX = 64 * 1024
 PAGE_MAX = 1_000
 
 
@@ -80,7 +80,9 @@ class Desk:
         *,
         query_url: str,
         other_symbols: dict[str, str],
-        answered: list[int],
+        body_max: int,
+        answered: list[tuple[int, int, int, int, int]],
+        tally: Tally,
         read_order: Callable[[bytes], NewOrder] = decode_new_order,
         write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
@@ -90,7 +92,10 @@ class Desk:
         self.shard_name = venue.shard.name
         self.query_url = query_url
         self.other_symbols = other_symbols
+        self.body_max = body_max
+        """Bytes of a body with one order or one change."""
         self.answered = answered
+        self.tally = tally
         self.read_order = read_order
         self.write_order = write_order
 
@@ -145,6 +150,7 @@ class Desk:
         first_id = getattr(outcome.command, "request_id", "") or f"{self.shard_name}-{outcome.seq}"
         if not req.caller_id:
             req.id = first_id
+        self.tally.errors[reply[0]] += 1
         answer_problem(req, resp, Problem(*reply), first_id)
 
     def reply(self, done: Done) -> OrderReply | tuple[int, str, dict[str, Any]]:
@@ -167,6 +173,7 @@ class Desk:
         if isinstance(reply, OrderReply):
             return Result(True, reply)
         code, message, details = reply
+        self.tally.errors[code] += 1
         return Result(False, None, {"code": code, "message": message, "details": details})
 
     def process_some(self, items: Sequence[m.Command | Problem]) -> list[Outcome]:
@@ -214,13 +221,17 @@ class OrdersResource:
         self.venue = desk.venue
 
     def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
+        let_in = perf_counter_ns()
         desk = self.desk
-        order = desk.read_order(body_of(req, ORDER_BODY_MAX))
+        order = desk.read_order(body_of(req, desk.body_max))
         command = place_command(
             order, req.identity.account, desk.grid(order.symbol), req.now_ns, req.caller_id
         )
-        desk.answer(req, resp, self.venue.process((command,))[0])
-        desk.answered.append(req.started_ns)
+        decoded = perf_counter_ns()
+        outcome = self.venue.process_one(command)
+        applied = perf_counter_ns()
+        desk.answer(req, resp, outcome)
+        desk.answered.append((req.started_ns, let_in, decoded, applied, perf_counter_ns()))
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         refuse_other_parameters(req, "symbol", "status", "limit", "cursor")
@@ -285,7 +296,7 @@ class OrderResource:
         resp.data = encode(reply_of_order(order, self.desk.shard_name))
 
     def on_put(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
-        body = decode(self._replacement, body_of(req, ORDER_BODY_MAX))
+        body = decode(self._replacement, body_of(req, self.desk.body_max))
         order = self.desk.own_order(req.account, order_id)
         number = order_number(order_id, self.desk.shard_name)
         # Without the order there is no grid to read the numbers on; the venue then says that it is unknown.
@@ -294,12 +305,12 @@ class OrderResource:
             if order is not None
             else m.ReplaceOrder(req.account, number, request_id=req.caller_id)
         )
-        self.desk.answer(req, resp, self.venue.process((command,))[0])
+        self.desk.answer(req, resp, self.venue.process_one(command))
 
     def on_delete(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
         number = order_number(order_id, self.desk.shard_name)
         command = m.CancelOrder(req.account, number, req.caller_id)
-        self.desk.answer(req, resp, self.venue.process((command,))[0])
+        self.desk.answer(req, resp, self.venue.process_one(command))
 
 
 class ByClientResource:
@@ -358,7 +369,7 @@ class BatchResource:
             if len(items) > BATCH_MAX:
                 raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
             resp.content_type = binary_v1.MEDIA_TYPE
-            resp.data = binary_results(self.desk.process_some(items))
+            resp.data = binary_results(self.desk.process_some(items), self.desk.tally)
         else:
             raw = decode(self._orders, body).orders
             items = [self._item(bytes(one), req, now) for one in raw]
@@ -406,7 +417,7 @@ class TestResource:
 
     def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         venue = self.desk.venue
-        order = decode_new_order(body_of(req, ORDER_BODY_MAX))
+        order = decode_new_order(body_of(req, self.desk.body_max))
         grid = self.desk.grid(order.symbol)
         command = place_command(order, req.account, grid, req.now_ns, req.caller_id)
         if req.account not in venue.shard.accounts:
@@ -415,19 +426,23 @@ class TestResource:
         if refusal is not None:
             raise Problem(*explain(refusal, command, grid))
         notional = worst * command.qty * venue.shard.markets[command.symbol].unit
+        self.desk.tally.tests += 1
         resp.data = encode(TestResult(True, text_of(notional)))
 
 
-def binary_results(outcomes: Sequence[Outcome]) -> bytes:
+def binary_results(outcomes: Sequence[Outcome], tally: Tally) -> bytes:
     """A result record for each outcome; see codec/README.md."""
     out = bytearray(binary_v1.RESULT.size * len(outcomes))
     pack = binary_v1.RESULT.pack_into
     for index, outcome in enumerate(outcomes):
         offset = index * binary_v1.RESULT.size
         if isinstance(outcome, Problem):
+            tally.errors[outcome.code] += 1
             pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
             continue
         code, status, fills, order_id, filled, remaining, average = _facts(outcome)
+        if code:
+            tally.errors[code] += 1
         flags = binary_v1.REPLAYED if outcome.replayed else 0
         pack(
             out, offset, code, status, flags, fills, outcome.seq, order_id, _fitting(filled),

@@ -80,6 +80,25 @@ class Limits(Struct, frozen=True):
     """From the wish to stop to the end, however slow the clients are."""
 
 
+class Listener(Struct, frozen=True):
+    """An address, and the application that answers there."""
+
+    host: str
+    port: int
+    app: WSGIApplication
+
+
+class Turns:
+    """How the loop spends its time, and what it cut off; plain counts, for whoever looks."""
+
+    __slots__ = ("busy", "cut", "empty", "waited")
+
+    def __init__(self) -> None:
+        self.busy = self.empty = self.waited = 0
+        self.cut = 0
+        """Requests that did not come to their end in time."""
+
+
 class _Connection:
     """One client: what it has sent that is not yet answered, and what it has not yet read."""
 
@@ -116,7 +135,8 @@ class _Connection:
 class _Door:
     """A listener, and the heads that have come by it."""
 
-    def __init__(self, listener: socket.socket, host: str, port: int):
+    def __init__(self, listener: socket.socket, host: str, port: int, app: WSGIApplication):
+        self.app = app
         self.listener = listener
         self.fd = listener.fileno()
         self.heads: dict[bytes, Head] = {}
@@ -134,38 +154,38 @@ class _Door:
 
 
 class Server:
-    """Serves one application on up to four listeners, until it is told to stop.
-
-    The application tells the listeners apart by `environ["SERVER_PORT"]`, which no header can set.
-    """
+    """Serves up to four listeners, each with its application, until it is told to stop."""
 
     def __init__(
         self,
-        app: WSGIApplication,
-        listeners: Sequence[tuple[str, int]],
+        listeners: Sequence[Listener],
         *,
         each_turn: Callable[[], None],
         commit: Callable[[], list[tuple[str, str]] | None] = lambda: None,
         spin: bool = False,
         limits: Limits | None = None,
         idle_wait_ms: int = 10,
+        prefix: str = "",
+        turns: Turns | None = None,
     ):
-        """`listeners`: (address, port), the public one first.
+        """The public one is the first of `listeners`. A path below `prefix` means the same without it, which
+        is how an ingress routes to one of several shards.
 
         `commit` makes good what the answers of a turn say. If it can't, nobody knows what became of them: it
-        returns headers, with which all of them become 1001. `each_turn` runs after every turn, which is every microsecond when spinning, and at least
-        every `idle_wait_ms` when not; what it raises ends `run`.
+        returns headers, with which all of them become 1001. `each_turn` runs after every turn, which is every
+        microsecond when spinning, and at least every `idle_wait_ms` when not; what it raises ends `run`.
         """
-        ports = [port for _, port in listeners]
+        ports = [listener.port for listener in listeners]
         if not 1 <= len(listeners) <= LISTENERS_MAX or 0 in ports or len(set(ports)) < len(ports):
             raise ValueError(f"1 to {LISTENERS_MAX} listeners with different ports, not {listeners}")
-        self._app = app
         self._listeners = listeners
         self._each_turn = each_turn
         self._commit = commit
         self._spin = spin
         self._limits = limits or Limits()
         self._idle_wait_s = idle_wait_ms / 1000
+        self._prefix = prefix
+        self._turns = turns or Turns()
         self._connections: dict[int, _Connection] = {}
         self._doors: dict[int, _Door] = {}
         self._answered: list[_Connection] = []
@@ -194,7 +214,8 @@ class Server:
         _allow_files(limits.connections_max + SPARE_FILES)
         self._epoll = select.epoll()
         self._public = -1
-        for host, port in self._listeners:
+        for wanted in self._listeners:
+            host, port = wanted.host, wanted.port
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = socket.socket(family, socket.SOCK_STREAM)
             # Connections of an earlier engine that still linger are no obstacle; a listener is.
@@ -210,7 +231,7 @@ class Server:
                 self._close()
                 raise OSError(refusal.errno, f"cannot listen on {host}:{port}: {refusal.strerror}") from None
             listener.setblocking(False)
-            door = _Door(listener, host, port)
+            door = _Door(listener, host, port, wanted.app)
             self._doors[door.fd] = door
             self._epoll.register(door.fd, select.EPOLLIN)
             if self._public < 0:
@@ -252,6 +273,7 @@ class Server:
         """One turn; how many sockets had something."""
         events = self._epoll.poll(wait_s, _EVENTS_A_TURN)
         if events or self._unfinished:
+            self._turns.busy += 1
             self._now = time.monotonic()
             started = time.perf_counter_ns()
             unfinished, self._unfinished = self._unfinished, []
@@ -274,6 +296,10 @@ class Server:
                 self._release()
         self._each_turn()
         if not events:
+            if wait_s:
+                self._turns.waited += 1
+            else:
+                self._turns.empty += 1
             self._now = time.monotonic()
         if self._now >= self._next_watch:
             self._watch()
@@ -383,6 +409,9 @@ class Server:
             raise _HEAD_TOO_LARGE
         door = connection.door
         head = read_head(raw, door.constants, limits.headers_max)
+        path = head.environ["PATH_INFO"]
+        if self._prefix and path.startswith(self._prefix + "/"):
+            head.environ["PATH_INFO"] = path[len(self._prefix) :]
         if head.length > limits.body_bytes_max:
             raise too_large(limits.body_bytes_max)
         if len(door.heads) >= HEADS_KEPT:
@@ -399,7 +428,7 @@ class Server:
         if head.length < 0:
             environ["CONTENT_LENGTH"] = str(len(request_body))
         try:
-            pieces = self._app(environ, self._start_response)
+            pieces = connection.door.app(environ, self._start_response)
             content = b"".join(pieces)
             if hasattr(pieces, "close"):
                 pieces.close()
@@ -419,28 +448,16 @@ class Server:
 
     def _framed(self, head: Head, closing: bool, content: bytes) -> bytes:
         """The whole answer: status line, the application's headers, ours, the body."""
-        lines = [f"HTTP/1.1 {self._status}"]
-        lines += [
-            f"{name}: {value}"
-            for name, value in self._headers
-            if name not in ("content-length", "Content-Length", "connection", "Connection")
-        ]
-        status = self._status[:3]
-        if status != "204" and status != "304":
-            lines.append(f"Content-Length: {len(content)}")
+        status = self._status
+        headers = "".join([f"{name}: {value}\r\n" for name, value in self._headers])
+        bodiless = status.startswith(("204", "304"))
+        if "content-length: " not in headers and not bodiless:
+            headers += f"content-length: {len(content)}\r\n"
         if int(self._now) != self._date_s:
             self._date_s, self._date = int(self._now), formatdate(usegmt=True)
-        lines.append(f"Date: {self._date}")
-        if closing:
-            lines.append("Connection: close\r\n\r\n")
-        elif head.is_http_11:
-            lines.append("\r\n")
-        else:
-            lines.append("Connection: keep-alive\r\n\r\n")
-        top = "\r\n".join(lines)
-        if head.is_head or status in ("204", "304"):
-            return top.encode("latin-1")
-        return top.encode("latin-1") + content
+        connection = _CONNECTION[closing, head.is_http_11]
+        top = f"HTTP/1.1 {status}\r\n{headers}date: {self._date}\r\n{connection}\r\n".encode("latin-1")
+        return top if bodiless or head.is_head else top + content
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:
         """Say what is wrong, read on for a moment so that it can be heard, and close."""
@@ -456,7 +473,7 @@ class Server:
         request_id = _REQUEST_ID.search(answer)
         body = _UNKNOWN_BODY
         if request_id is not None:
-            self._headers.append(("X-Request-Id", request_id[1].decode("latin-1")))
+            self._headers.append(("x-request-id", request_id[1].decode("latin-1")))
             body = body.replace(b'"request_id":""', b'"request_id":"%b"' % request_id[1])
         return self._framed(_NO_HEAD, True, body)
 
@@ -466,6 +483,8 @@ class Server:
         failed = self._commit()
         for connection in answered:
             answers = connection.answers
+            if not answers:
+                continue  # It is gone, or was answered as one that stands here twice.
             if failed is not None:
                 answers[:] = [self._unknown(answer, failed) for answer in answers]
                 connection.closing = True
@@ -561,6 +580,7 @@ class Server:
             if self._connections.get(connection.fd) is not connection:
                 continue
             if self._now > connection.deadline:
+                self._turns.cut += bool(connection.pieces or connection.under_way)
                 self._drop(connection)
             else:
                 watched.append(connection)
@@ -593,7 +613,14 @@ _WATCH_S = 0.05
 _ACCEPTS_A_TURN = 64
 _EVENTS_A_TURN = 256
 _CLOSE = "tradsys.close"
-_JSON = [("Content-Type", "application/json")]
+_CONNECTION = {
+    (True, True): "connection: close\r\n",
+    (True, False): "connection: close\r\n",
+    (False, True): "",
+    (False, False): "connection: keep-alive\r\n",
+}
+"""What an answer says, by (closing, HTTP/1.1)."""
+_JSON = [("content-type", "application/json")]
 _UNKNOWN_STATUS = f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
 _UNKNOWN_BODY = b'{"code":1001,"message":"the outcome is unknown","details":{},"request_id":""}'
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ([A-Za-z0-9._:-]+)\r\n", re.IGNORECASE)

@@ -69,6 +69,8 @@ class LogWriter:
         self._frame_bytes_max = segment_bytes - SEGMENT_START_BYTES_MAX - END_BYTES
         self._sync = LogSync(directory, files, progress)
         self._failure = ""
+        self.writes = self.bytes_written = 0
+        """Since the start."""
         self.epoch = recovered.epoch
         self.seq = recovered.seq
         """The last command written."""
@@ -223,6 +225,8 @@ class LogWriter:
             self._fail(f"write of seq {seq}: {error}")
         if written != len(frames):
             self._fail(f"write of seq {seq}: {written} of {len(frames)} bytes")
+        self.writes += 1
+        self.bytes_written += written
 
     def _datasync_or_fail(self) -> None:
         try:

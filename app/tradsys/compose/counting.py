@@ -1,0 +1,149 @@
+"""What the engine counts: on the order path plain integers and a few times, here their way into the page.
+
+An order costs five readings of a clock and a few additions; the rest happens ten times a second.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, MutableSequence
+from functools import partial
+from typing import cast
+
+from tradsys import metrics
+from tradsys.adapters.http.accesslog import AccessLog
+from tradsys.adapters.http.edge import Tally
+from tradsys.adapters.http.server import Turns
+from tradsys.adapters.log.writer import LogWriter
+from tradsys.adapters.ops.evidence import Evidence
+from tradsys.core import messages as m
+from tradsys.counting import counter_of
+from tradsys.settings import Settings
+from tradsys.venue.venue import Venue
+
+STAGES_SAMPLED = 8
+"""One of so many orders is counted by its stages, too; every one is in the histogram of orders."""
+
+_TYPES: dict[type, str] = {
+    m.PlaceOrder: "place",
+    m.ReplaceOrder: "replace",
+    m.CancelOrder: "cancel",
+    m.CancelOrders: "mass_cancel",
+    m.ExpireOrders: "engine",
+    m.ContinueWork: "engine",
+    m.SetJournalSpace: "engine",
+}
+"""All others are an administrator's."""
+
+
+def _of_class(statuses: Mapping[int, int], kind: int) -> int:
+    return sum(count for status, count in statuses.items() if status // 100 == kind)
+
+
+def _of_type(counted: Mapping[type, int], name: str) -> int:
+    return sum(count for kind, count in counted.items() if _TYPES.get(kind, "admin") == name)
+
+
+class EngineCounters:
+    """Everything of `metrics.SHARD` that the engine writes, but for what the tokens count by themselves."""
+
+    def __init__(
+        self,
+        words: MutableSequence[int],
+        settings: Settings,
+        venue: Venue,
+        journal: LogWriter,
+        access_log: AccessLog,
+        spinning: bool,
+        gc_threshold: int,
+    ):
+        self.tally = Tally()
+        self.turns = Turns()
+        self.answered: list[tuple[int, int, int, int, int]] = []
+        """Of this turn's orders, by perf_counter: came, let in, decoded, applied, answer made."""
+        self._words = words
+        self._venue, self._journal, self._access_log = venue, journal, access_log
+        shared = cast("memoryview[int]", words)
+        self._count_order = counter_of(shared, metrics.ORDER_DURATION.series())
+        self._count_stages = [
+            counter_of(shared, metrics.STAGE_DURATION.series(stage))
+            for stage in ("auth", "decode", "apply", "reply")
+        ]
+        self._count_write = counter_of(shared, metrics.STAGE_DURATION.series("journal"))
+        self._count_batch = counter_of(shared, metrics.BATCH_COMMANDS.series())
+        self.count_gc = counter_of(shared, metrics.GC_PAUSE.series())
+        self._orders = 0
+        self._seq = venue.seq
+        self._evidence = Evidence(
+            metrics.SHARD_PROCESSES, metrics.ENGINE, words, cpu_exclusive=settings.cpu_exclusive
+        )
+        self._next_look_ns = 0
+        self._blocks = sys.getallocatedblocks()
+        words[metrics.SPINNING.word()] = spinning
+        words[metrics.SHARD_PROCESSES.gc_threshold.word(metrics.ENGINE)] = gc_threshold
+        words[metrics.POOL_SIZE.word("order")] = settings.order_pool_size
+        # The words go on over restarts, what is counted here begins at zero.
+        self._copied = [(word, words[word], count) for word, count in self._counts()]
+
+    def committed(self, started_ns: int) -> None:
+        """A write of the journal, begun at `started_ns`, is done."""
+        now = time.perf_counter_ns()
+        commands = self._journal.seq - self._seq
+        if commands:
+            self._seq = self._journal.seq
+            self._count_write(now - started_ns)
+            self._count_batch(commands)
+        if self.answered:
+            for times in self.answered:
+                self._count_order(now - times[0])
+                self._orders += 1
+                if not self._orders % STAGES_SAMPLED:
+                    for i, count in enumerate(self._count_stages):
+                        count(times[i + 1] - times[i])
+            self.answered.clear()
+
+    def _counts(self) -> list[tuple[int, Callable[[], int]]]:
+        """(word, how much has been counted since the start)"""
+        venue, journal, tally, turns = self._venue, self._journal, self.tally, self.turns
+        orders, keys = venue.shard.orders, venue.shard.keys
+        counts: list[tuple[int, Callable[[], int]]] = [
+            (metrics.JOURNAL_FRAMES.word(), lambda: journal.writes),
+            (metrics.JOURNAL_BYTES.word(), lambda: journal.bytes_written),
+            (metrics.POOLS.word("order", "hit"), lambda: orders.pool_hits),
+            (metrics.POOLS.word("order", "miss"), lambda: orders.pool_misses),
+            (metrics.IDEMPOTENCY_EVICTED.word(), lambda: keys.evicted_early),
+            (metrics.LOG_LINES_DROPPED.word(), lambda: self._access_log.dropped),
+            (metrics.TIMEOUTS.word("stale_command"), lambda: tally.errors.get(1012, 0)),
+            (metrics.TIMEOUTS.word("request"), lambda: turns.cut),
+            (metrics.LOOP_TURNS.word("busy"), lambda: turns.busy),
+            (metrics.LOOP_TURNS.word("empty"), lambda: turns.empty),
+            (metrics.LOOP_TURNS.word("waited"), lambda: turns.waited),
+        ]
+        for code in metrics.ERROR_CODES:
+            counts.append((metrics.ERRORS.word(code), partial(tally.errors.__getitem__, int(code))))
+        counts.append((metrics.REQUESTS.word("2xx"), lambda: tally.ok + _of_class(tally.statuses, 2)))
+        for kind in (3, 4, 5):
+            counts.append((metrics.REQUESTS.word(f"{kind}xx"), partial(_of_class, tally.statuses, kind)))
+        for name in ("place", "replace", "cancel", "mass_cancel", "engine", "admin"):
+            for outcome, counted in (("done", venue.done), ("refused", venue.refused)):
+                counts.append((metrics.COMMANDS.word(name, outcome), partial(_of_type, counted, name)))
+        counts.append((metrics.COMMANDS.word("place", "repeated"), lambda: venue.repeated))
+        counts.append((metrics.COMMANDS.word("test", "done"), lambda: tally.tests))
+        return counts
+
+    def keep_house(self, now_ns: int, connections: int, ready: bool) -> None:
+        """Ten times a second: what is counted elsewhere, and once a second what the kernel says."""
+        words, shard = self._words, self._venue.shard
+        for word, before, count in self._copied:
+            words[word] = before + count()
+        words[metrics.CONNECTIONS.word()] = connections
+        words[metrics.OPEN_ORDERS.word()] = shard.orders.open_count
+        words[metrics.IDEMPOTENCY_KEYS.word()] = shard.keys.count
+        if now_ns >= self._next_look_ns:
+            self._next_look_ns = now_ns + 1_000_000_000
+            blocks = sys.getallocatedblocks()
+            words[metrics.MEMORY_ALLOCATIONS.word()] += max(0, blocks - self._blocks)
+            self._blocks = blocks
+            self._evidence.look()
+            self._evidence.ready(ready)
