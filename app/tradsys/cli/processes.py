@@ -69,6 +69,7 @@ class _Greeting:
                 "streams": f"ws://{settings.host}:{settings.ws_port}/ws",
                 "gRPC": f"{settings.host}:{settings.grpc_port}",
                 "admin": f"{session.admin_url('')}/api/v1/admin",
+                "console": f"http://{settings.host}:{settings.query_port}/",
                 "history": f"http://{settings.host}:{settings.query_port}/api/v1",
                 "health": f"http://{settings.host}:{settings.ops_port}/readyz",
                 "metrics": f"http://{settings.host}:{settings.ops_port}/metrics",
