@@ -33,6 +33,8 @@ RENDERED = (
     *sorted(OPTIONAL),
 )
 """Kinds of which a surplus object is deleted. Claims are not among them: a journal is never deleted."""
+OURS = {names.PART: "revision"}
+"""StatefulSets keep ControllerRevisions of their own, with the labels of their pods."""
 STABLE_WINDOW_S = 300
 BAKE_WINDOW_S_MIN = 10
 
@@ -58,7 +60,7 @@ async def venue(
     status = msgspec.convert(found.get("status") or {}, VenueStatus)
     own = {names.VENUE: who.name}
     stored, runs, pods, *lists = await asyncio.gather(
-        cluster.list("apps/v1", "ControllerRevision", who.namespace, own),
+        cluster.list("apps/v1", "ControllerRevision", who.namespace, own | OURS),
         cluster.list(API_VERSION, "GateRun", who.namespace, own),
         cluster.list("v1", "Pod", who.namespace, own | {names.PART: "shard"}),
         *(cluster.list(*kind, who.namespace, own) for kind in RENDERED),
@@ -155,7 +157,7 @@ async def gate_run(
     pods, jobs, stored, asking = await asyncio.gather(
         cluster.list("v1", "Pod", who.namespace, own),
         cluster.list("batch/v1", "Job", who.namespace, own),
-        cluster.list("apps/v1", "ControllerRevision", who.namespace, {names.VENUE: run.spec.venue}),
+        cluster.list("apps/v1", "ControllerRevision", who.namespace, {names.VENUE: run.spec.venue} | OURS),
         cluster.get(Ref(API_VERSION, "Venue", run.spec.venue), who.namespace),
     )
     gate_pods = {

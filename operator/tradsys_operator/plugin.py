@@ -11,6 +11,7 @@ import json
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 ORDERS = {
@@ -195,7 +196,7 @@ def report(runs: list[dict[str, Any]]) -> str:
     )
 
 
-def table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -163,6 +163,11 @@ async def _watch(options: Options, queue: Queue, pulse: Pulse) -> None:
         for key in keys_of(dict(labels), namespace or ""):
             queue.add(key)
 
+    def login(**more: Any) -> kopf.ConnectionInfo | None:
+        # The same two ways as lightkube, in its order.
+        return kopf.login_with_service_account(**more) or kopf.login_with_kubeconfig(**more)
+
+    kopf.on.login(registry=registry, id="login")(login)
     kopf.on.event(GROUP, VERSION, "venues", registry=registry, id="venue")(own("Venue"))
     kopf.on.event(GROUP, VERSION, "gateruns", registry=registry, id="gate-run")(own("GateRun"))
     for group, version, plural in CHILDREN:

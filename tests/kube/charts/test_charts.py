@@ -1,0 +1,204 @@
+"""The charts as people get them: rendered, refused where a value makes no sense, checked against Kubernetes' schemas."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from tradsys_operator.__main__ import rendered
+from tradsys_operator.api import Objective, VenueSpec
+from tradsys_operator.crd import crds
+
+from tests.kube.cluster.places import MissingProgram, program
+
+ROOT = Path(__file__).parents[3]
+OPERATOR, VENUE = ROOT / "charts/tradsys-operator", ROOT / "charts/tradsys"
+EXAMPLES = ["minimal", "hft", "ci"]
+KUBERNETES = "1.35.4"
+HERE = Path(__file__).parent
+
+
+def tool(name: str) -> str:
+    try:
+        return program(name)
+    except MissingProgram as missing:
+        pytest.skip(str(missing))
+
+
+def helm(*arguments: str, refused: bool = False) -> str:
+    ended = subprocess.run([tool("helm"), *arguments], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode != 0) == refused, ended.stderr
+    return ended.stderr if refused else ended.stdout
+
+
+def template(chart: Path, *options: str, refused: bool = False) -> str:
+    where = ("crypto", str(chart), "--namespace", "trading", "--kube-version", KUBERNETES)
+    return helm("template", *where, *options, refused=refused)
+
+
+def objects(text: str) -> list[dict]:
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+def example(name: str) -> str:
+    return template(VENUE, "--values", str(ROOT / f"charts/examples/{name}.yaml"))
+
+
+def test_what_is_written_from_the_types_is_current():
+    sys.path.insert(0, str(ROOT / "charts"))
+    try:
+        import write
+    finally:
+        sys.path.pop(0)
+
+    stale = [name for name, text in write.files().items() if (ROOT / name).read_text() != text]
+
+    assert stale == [], "`make charts` writes them"
+
+
+@pytest.mark.parametrize("chart", [OPERATOR, VENUE], ids=lambda chart: chart.name)
+def test_helm_finds_nothing_wrong(chart):
+    assert "0 chart(s) failed" in helm("lint", "--kube-version", KUBERNETES, str(chart))
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_one_venue_with_a_test(name):
+    made = objects(example(name))
+
+    (venue,) = [each for each in made if each["kind"] == "Venue"]
+    spec = msgspec.convert(venue["spec"], VenueSpec)
+    assert spec.shards and spec.image
+    scripts = [each for each in made if each["metadata"]["name"] == "crypto-k6"]
+    assert "gate.js" in scripts[0]["data"] and "slo.json" in scripts[0]["data"]
+    hooks = [each for each in made if each["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"]
+    assert {each["kind"] for each in hooks} == {"Pod", "ConfigMap"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_and_what_the_operator_makes_of_it_fit_the_schemas_of_kubernetes(name, tmp_path):
+    kubeconform, schemas = tool("kubeconform"), Path(tool("helm")).parent / "kubernetes-schemas"
+    ours, gateway = tmp_path / "schemas", Path(tool("helm")).parent / "gateway-api"
+    crd_files = [str(OPERATOR / "files/crds.yaml")]
+    make = [sys.executable, str(ROOT / "tools/schemas.py"), "--into", str(ours), *crd_files]
+    subprocess.run(make, check=True, capture_output=True, timeout=60)
+    text = example(name) + "\n---\n" + template(OPERATOR)
+    (tmp_path / "venue.yaml").write_text(text)
+    made = tmp_path / "made.yaml"
+    made.write_text(yaml.safe_dump_all(rendered(tmp_path / "venue.yaml")))
+    skipped = "CustomResourceDefinition,HTTPRoute,GRPCRoute,PodMonitor,PrometheusRule"
+    locations = [
+        f"-schema-location={where}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json" for where in (schemas, ours)
+    ]
+
+    ended = subprocess.run(
+        [kubeconform, "-strict", "-summary", "-output=json", f"-skip={skipped}", *locations, str(tmp_path / "venue.yaml"), str(made)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+
+    found = json.loads(ended.stdout)
+    assert (found["summary"]["invalid"], found["summary"]["errors"]) == (0, 0), found["resources"]
+    assert found["summary"]["valid"] > 15
+    assert gateway.name == "gateway-api"
+
+
+@pytest.mark.parametrize(
+    ("chart", "value", "message"),
+    [
+        (OPERATOR, "replica=2", "additional properties 'replica' not allowed"),
+        (OPERATOR, "replicas=9", "/replicas"),
+        (OPERATOR, "image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        (OPERATOR, "crds.make=true", "additional properties 'make' not allowed"),
+        (VENUE, "venue.shardz=1", "additional properties 'shardz' not allowed"),
+        (VENUE, "venue.resources.engine.cpu=500m", "/venue/resources/engine/cpu"),
+        (VENUE, "venue.rollout.onInconclusive=Promote", "/venue/rollout/onInconclusive"),
+        (VENUE, f"name={'x' * 41}", "/name"),
+        (VENUE, "tests.enabled=false", "additional properties 'tests' not allowed"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(chart, value, message):
+    assert message in template(chart, "--set", value, refused=True)
+
+
+def test_the_crds_are_optional_and_survive_the_release():
+    with_crds = [each for each in objects(template(OPERATOR)) if each["kind"] == "CustomResourceDefinition"]
+
+    assert with_crds == crds()
+    assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in with_crds)
+    without = objects(template(OPERATOR, "--set", "crds.create=false"))
+    assert not [each for each in without if each["kind"] == "CustomResourceDefinition"]
+
+
+def rules(text: str) -> dict[str, list]:
+    return {
+        f"{each['kind']}/{each['metadata']['name']}": each["rules"]
+        for each in objects(text)
+        if each["kind"] in ("ClusterRole", "Role")
+    }
+
+
+def test_the_rights_are_those_of_the_golden_file():
+    """A right that is added is added here too, where somebody sees it."""
+    assert rules(template(OPERATOR)) == yaml.safe_load((HERE / "rbac.yaml").read_text())
+
+
+def test_with_namespaces_the_rights_end_there():
+    text = template(OPERATOR, "--set", "watchNamespaces={trading,paper}")
+    kinds = sorted(
+        (each["kind"], each["metadata"].get("namespace")) for each in objects(text) if "Role" in each["kind"]
+    )
+
+    assert [each for each in kinds if each[0].startswith("Cluster")] == []
+    assert ("Role", "paper") in kinds and ("RoleBinding", "trading") in kinds
+    (deployment,) = [each for each in objects(text) if each["kind"] == "Deployment"]
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments == ["run", "--namespace=trading", "--namespace=paper"]
+
+
+def test_no_right_is_a_wildcard_and_no_secret_can_be_read():
+    for found in rules(template(OPERATOR)).values():
+        for rule in found:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            if "secrets" in rule["resources"]:
+                assert rule["verbs"] == ["create"]
+            assert not {"nodes", "nodes/proxy", "pods/exec"} & set(rule["resources"])
+
+
+@pytest.mark.parametrize("chart", [OPERATOR, VENUE], ids=lambda chart: chart.name)
+def test_the_charts_own_tests_pass(chart):
+    ended = subprocess.run([tool("helm-unittest"), str(chart)], capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_the_default_objectives_are_those_of_the_load_tests():
+    promised = json.loads((ROOT / "loadtests/slo.json").read_text())["profiles"]["target"]["objectives"]
+    ours = [
+        {"name": each.name, "indicator": each.indicator, "threshold_us": each.threshold_microseconds, "target": float(each.target)}
+        for each in VenueSpec(**{"image": "x", "shards": [], "instruments": [], "auth": None}).slo.objectives  # type: ignore[arg-type]
+    ]  # fmt: skip
+
+    assert [{**each, "threshold_us": each.get("threshold_us")} for each in promised] == ours
+    assert all(
+        isinstance(each, Objective)
+        for each in VenueSpec(image="x", shards=[], instruments=[], auth=None).slo.objectives
+    )  # type: ignore[arg-type]
+
+
+def test_the_package_takes_dashboards_and_scripts_by_their_links(tmp_path):
+    helm("package", str(VENUE), "--destination", str(tmp_path))
+    (package,) = tmp_path.iterdir()
+
+    made = objects(template(package, "--set", "dashboards.enabled=true"))
+
+    boards = [each for each in made if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+    there = {path.name for path in (ROOT / "dashboards").glob("*.json")}
+    assert {name for each in boards for name in each["data"]} == there
+    # A release is kept in one Secret.
+    assert package.stat().st_size < 500_000
