@@ -59,6 +59,7 @@ FROM runtime AS operator
 COPY --from=operator-build /opt/tradsys /opt/tradsys
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "tradsys_operator"]
+CMD ["run"]
 
 # The last target is what `docker build` makes when none is named.
 FROM runtime AS app

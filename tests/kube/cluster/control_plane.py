@@ -171,7 +171,7 @@ class ControlPlane:
                 f"--proxy-client-key-file={self.pki('front-proxy.key')}",
             ],
         )
-        self.daemons.wait_until("the API server", lambda: self.answers("/readyz"), seconds=120)
+        self.daemons.wait_until("the API server", lambda: self.answers("/readyz"), seconds=300)
 
     def stop_api_server(self) -> None:
         """Take the API server away at once; the other processes stay and try again until it is back."""

@@ -68,7 +68,7 @@ class Daemons:
             if not self.is_alive(name):
                 raise DaemonDied(f"{name} has died: {self.last_line(name)}")
 
-    def wait_until(self, what: str, ready: Callable[[], bool], *, seconds: float = 60) -> None:
+    def wait_until(self, what: str, ready: Callable[[], bool], *, seconds: float = 180) -> None:
         """Wait until `ready()`; fails when a process dies before, or after `seconds`."""
         deadline = time.monotonic() + seconds
         while not ready():

@@ -51,6 +51,8 @@ def up() -> None:
     _ip("-n", NAMESPACE, "link", "set", "eth0", "up")
     # A pod that asks for the world outside hears at once that there is none.
     _ip("-n", NAMESPACE, "route", "add", "unreachable", "default")
+    # Processes of the node ask for services too: they need a route before iptables chooses a pod.
+    _ip("-n", NAMESPACE, "route", "add", SERVICE_RANGE, "dev", "eth0")
     # Services go through the bridge, where iptables must see them.
     for switch in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
         _run([*INSIDE, "sh", "-c", f"echo 1 > /proc/sys/{switch}"])

@@ -38,12 +38,13 @@ def plane(cluster):
     )
     repository, _, tag = images.OPERATOR.rpartition(":")
     helm(
-        "install", "operator", "charts/tradsys-operator", "--namespace", OPERATORS, "--wait", "--timeout", "90s",
+        "install", "operator", "charts/tradsys-operator", "--namespace", OPERATORS, "--wait",
+        "--timeout", "90s",
         "--set", f"image.repository={repository},image.tag={tag},image.pullPolicy=Never",
     )  # fmt: skip
     yield plane
     helm("uninstall", VENUE, "--namespace", NAMESPACE, "--ignore-not-found")
-    plane.kubectl("delete", "namespace", NAMESPACE, "--wait", seconds=120)
+    plane.kubectl("delete", "namespace", NAMESPACE, "--wait", seconds=300)
     helm("uninstall", "operator", "--namespace", OPERATORS)
 
 
@@ -68,7 +69,7 @@ def venue(plane):
     wait_for(plane, "Ready", seconds=240)
     exec_in(plane, "tradsys", "admin", "account", "create", "demo")
     client = WayIn(HOST, KEY.encode())
-    plane.daemons.wait_until("the way in", client.answers, seconds=30)
+    plane.daemons.wait_until("the way in", client.answers, seconds=90)
     return client
 
 
@@ -144,6 +145,6 @@ def test_a_drain_ends_and_the_venue_is_back_after_it(venue, plane):
     finally:
         plane.kubectl("uncordon", NODE)
 
-    plane.daemons.wait_until("the way in", venue.answers, seconds=120)
+    plane.daemons.wait_until("the way in", venue.answers, seconds=300)
     assert venue.get(f"/orders/{placed['order_id']}")["status"] == "new"
     wait_for(plane, "Ready", seconds=180)

@@ -41,7 +41,7 @@ def plane(cluster):
 def venue(plane):
     start(plane, engine_cpu="1", exclusive="1")
     client = WayIn("plain.example", KEY)
-    plane.daemons.wait_until("the way in", client.answers, seconds=30)
+    plane.daemons.wait_until("the way in", client.answers, seconds=90)
     return client
 
 
@@ -52,7 +52,7 @@ def start(plane, *, engine_cpu: str, exclusive: str) -> None:
 
 
 def wait_until_ready(plane) -> None:
-    plane.daemons.wait_until("the venue's pod", lambda: is_ready(plane), seconds=120)
+    plane.daemons.wait_until("the venue's pod", lambda: is_ready(plane), seconds=300)
 
 
 def is_ready(plane) -> bool:
@@ -92,7 +92,7 @@ def test_an_order_placed_through_the_ingress_address_trades(venue):
 def test_an_ingress_reaches_it_too(venue, plane):
     by_ingress = WayIn("plain-ingress.example", KEY)
 
-    plane.daemons.wait_until("the way in by Ingress", by_ingress.answers, seconds=30)
+    plane.daemons.wait_until("the way in by Ingress", by_ingress.answers, seconds=90)
 
 
 def test_a_trade_is_heard_over_websocket_through_the_ingress_address(venue):
@@ -166,7 +166,7 @@ def test_a_second_pod_that_wants_a_cpu_of_its_own_waits(venue, plane):
             conditions = plane.get("-n", "trading", "pod", "second")["status"].get("conditions", [])
             return any("Insufficient cpu" in each.get("message", "") for each in conditions)
 
-        plane.daemons.wait_until("the scheduler's refusal", refused, seconds=30)
+        plane.daemons.wait_until("the scheduler's refusal", refused, seconds=90)
     finally:
         plane.kubectl("-n", "trading", "delete", "pod", "second", "--now")
 
@@ -176,7 +176,7 @@ def test_what_was_answered_survives_the_deletion_of_the_pod(venue, plane):
 
     plane.kubectl("-n", "trading", "delete", "pod", POD)
     wait_until_ready(plane)
-    plane.daemons.wait_until("the way in", venue.answers, seconds=30)
+    plane.daemons.wait_until("the way in", venue.answers, seconds=90)
 
     again = venue.get(f"/orders/{placed['order_id']}")
     assert (again["status"], again["remaining_quantity"], again["client_order_id"]) == (
@@ -192,7 +192,7 @@ def test_a_drain_ends_and_the_venue_is_back_after_it(venue, plane):
         plane.kubectl("uncordon", NODE)
 
     wait_until_ready(plane)
-    plane.daemons.wait_until("the way in", venue.answers, seconds=60)
+    plane.daemons.wait_until("the way in", venue.answers, seconds=300)
     assert venue.get(f"/orders/{placed['order_id']}")["status"] == "new"
 
 
