@@ -311,6 +311,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     access_log: Literal["errors", "all"] = "errors"
     """Requests that are logged: those not answered with 200, or every one."""
+    log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or text for people."""
     seed: Seed = Seed()
     """Symbols, accounts and rules of an empty data directory; only in the file."""
 

@@ -6,10 +6,12 @@ Everything listens on 127.0.0.1 and on ports that the system picks, and ends wit
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -45,7 +47,8 @@ JOBS = {
     "query": "query_ops_port",
 }
 """Job in Prometheus → the setting of its port."""
-READY_S, STOP_S = 90.0, 20.0
+READY_S, STOP_S = 120.0, 20.0
+PR_SET_PDEATHSIG = 1
 DEPTH = 20
 
 
@@ -67,6 +70,11 @@ def free_ports(count: int) -> list[int]:
     for s in sockets:
         s.close()
     return ports
+
+
+def _with_parent() -> None:
+    """In a child: end when the parent does, however that is."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Prometheus:
@@ -104,6 +112,7 @@ class Prometheus:
                 ],
                 stdout=log,
                 stderr=log,
+                preexec_fn=_with_parent,
             )
         _until("Prometheus", lambda: self._is_ready())
         return self
@@ -186,7 +195,11 @@ class LiveVenue:
         self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / "venue.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tradsys", "run"], env=self.env, stdout=log, stderr=log
+                [sys.executable, "-m", "tradsys", "run"],
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_with_parent,
             )
         try:
             _until("the venue", self._is_ready)
@@ -231,6 +244,7 @@ class LiveVenue:
             env=self.env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_with_parent,
         )
 
 
@@ -286,6 +300,7 @@ class Load:
             env=os.environ | own,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            preexec_fn=_with_parent,
         )
 
     def _call(self) -> None:

@@ -10,6 +10,7 @@ import os
 import sys
 from enum import StrEnum
 
+from tradsys.compose.logs import start_logging
 from tradsys.settings import EXIT_CONFIGURATION, SettingsError, load
 
 
@@ -33,6 +34,7 @@ def serve(name: str) -> int:
     except SettingsError as fault:
         print(f"tradsys: {fault}", file=sys.stderr, flush=True)
         return EXIT_CONFIGURATION
+    start_logging(name, settings.log_format)
     if name == Process.ENGINE:
         from tradsys.compose.start import start_engine
 

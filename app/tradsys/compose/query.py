@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
+from typing import NoReturn
 from wsgiref.types import WSGIApplication
 
 from tradsys import metrics
@@ -13,6 +15,7 @@ from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.reader import ReadModelReader
+from tradsys.adapters.http.accesslog import AccessLog
 from tradsys.adapters.http.app import ByPort, create_app
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.ops.evidence import Evidence
@@ -22,12 +25,15 @@ from tradsys.adapters.query.console import console_routes
 from tradsys.adapters.query.counted import Counted
 from tradsys.adapters.query.server import PLACES, WORKERS, QueryServer
 from tradsys.compose.addresses import addresses, browser_origins
+from tradsys.compose.logs import access_log_out
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, close_header, pragmas, venue_keys, wait_for_page
 from tradsys.compose.query_api import OPERATIONS
 from tradsys.counting import SharedRows
 from tradsys.exposition import Samples, one
 from tradsys.settings import Settings
+
+LOG_FLUSH_S = 0.2
 
 
 def serve_query(settings: Settings) -> int:
@@ -51,6 +57,10 @@ def serve_query(settings: Settings) -> int:
             verifications_per_s=settings.token_verifications_per_s,
         )
         past = ReadModelReader(Path(settings.data_dir) / READMODEL_NAME, pragmas(settings))
+        log = AccessLog(
+            access_log_out(settings.log_format), "query", errors_only=settings.access_log == "errors"
+        )
+        Thread(target=_flush_always, args=(log,), name="log", daemon=True).start()
         edge = Edge(
             RevocationsFollowed(verifier, past, revocations.revoke),
             # The engine's time as of a moment ago: a token that had expired there is not revived here.
@@ -58,6 +68,7 @@ def serve_query(settings: Settings) -> int:
             lambda: (page.published_seq, page.durable_seq, page.epoch),
             origins=browser_origins(settings),
             id_prefix=f"q{os.getpid():x}-",
+            access_log=log,
             close_after=close_header,
         )
         app = create_app(edge, query_routes(settings.shard, past), describe=True, operations=OPERATIONS)
@@ -94,3 +105,10 @@ def serve_query(settings: Settings) -> int:
     # The parent answers on the ops port: it outlives its workers, and adds up what they count.
     server = QueryServer(make_app, settings.host, settings.query_port, started=ops.start, forked=ops.forget)
     return server.serve()
+
+
+def _flush_always(log: AccessLog) -> NoReturn:
+    """The lines of a worker, a moment after their requests: no request waits for a log."""
+    while True:
+        time.sleep(LOG_FLUSH_S)
+        log.flush()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 
 WORKERS = 2
 PLACES = 2 * WORKERS + 1
@@ -14,6 +16,15 @@ PLACES = 2 * WORKERS + 1
 THREADS = 4
 """For each worker; SQLite lets other threads run while it reads."""
 GRACEFUL_S = 5
+
+
+class _Propagating(Logger):  # type: ignore[misc]
+    """gunicorn's messages go the way of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg, self.loglevel = cfg, logging.WARNING
+        self.error_log.setLevel(logging.WARNING)
+        self.error_log.propagate = True
 
 
 class QueryServer(BaseApplication):  # type: ignore[misc]
@@ -47,7 +58,7 @@ class QueryServer(BaseApplication):  # type: ignore[misc]
             "limit_request_line": 8190,
             "limit_request_fields": 64,
             "limit_request_field_size": 8190,
-            "loglevel": "warning",
+            "logger_class": _Propagating,
             "proc_name": "tradsys-query",
             "control_socket_disable": True,
             "when_ready": lambda arbiter: self._started(),

@@ -1,0 +1,84 @@
+"""What the processes say: one JSON object a line on stdout, or text for people (`log_format`).
+
+Every line has `ts` (unix nanoseconds, as text), `level`, `process` and `event`. `event` is "request" for the
+lines of the access log, "fault" for a defect that a request has met, "log" for everything else, whose text is
+`message`. A request's lines carry its `request_id`, the same in all processes that it passes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import time
+import traceback
+from typing import IO, Any, cast
+
+TRACE_CHARS_MAX = 8_000
+LEVELS = {"debug": "DEBUG", "info": "INFO ", "warning": "WARN ", "error": "ERROR", "critical": "FATAL"}
+_HEAD = ("ts", "level", "process", "event", "message", "trace")
+
+
+def start_logging(process: str, log_format: str) -> None:
+    """Everything that goes through `logging` becomes lines on stdout; of other libraries only warnings."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Lines(process, log_format))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("tradsys").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+
+
+def access_log_out(log_format: str) -> IO[bytes]:
+    """Where an access log writes its JSON lines, so that they come out in the chosen form."""
+    return sys.stdout.buffer if log_format == "json" else cast(IO[bytes], TextOut(sys.stdout.buffer))
+
+
+class _Lines(logging.Formatter):
+    def __init__(self, process: str, log_format: str) -> None:
+        super().__init__()
+        self._process = process
+        self._as_text = log_format == "text"
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": str(int(record.created * 1_000_000) * 1_000),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "event": "log",
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["trace"] = "".join(traceback.format_exception(*record.exc_info))[-TRACE_CHARS_MAX:]
+        return text_of(line) if self._as_text else json.dumps(line)
+
+
+class TextOut(io.RawIOBase):
+    """Takes lines of JSON, writes text for people."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        super().__init__()
+        self._out = out
+
+    def write(self, lines: Any) -> int:
+        texts = [text_of(json.loads(line)) for line in bytes(lines).splitlines()]
+        self._out.write("".join(f"{text}\n" for text in texts).encode())
+        return len(lines)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
+def text_of(line: dict[str, Any]) -> str:
+    """`18:20:01.123 INFO  query    GET /api/v1/orders 200 …`; hostile text was made harmless before."""
+    seconds, rest = divmod(int(line["ts"]), 1_000_000_000)
+    at = f"{time.strftime('%H:%M:%S', time.gmtime(seconds))}.{rest // 1_000_000:03d}"
+    head = f"{at} {LEVELS.get(line['level'], line['level'])} {line['process']:8}"
+    # A line break in a message must not look like a line of its own.
+    said = [str(line["message"]).replace("\n", "\n    ")] if "message" in line else [line["event"]]
+    said += [f"{name}={value}" for name, value in line.items() if name not in _HEAD and name != "logger"]
+    trace = "\n    " + line["trace"].rstrip().replace("\n", "\n    ") if "trace" in line else ""
+    return f"{head} {' '.join(said)}{trace}"
