@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -307,6 +308,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="GROUP|TOOL")
     arguments = parser.parse_args()
     display = Display()
+    # Whoever ends this run must not leave Go's work behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         tools = chosen(read_tools(), arguments.names)
         if arguments.check:
