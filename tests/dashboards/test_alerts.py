@@ -315,3 +315,22 @@ def test_an_alert_says_what_it_is_and_has_a_runbook(rule):
 
 def test_every_runbook_has_its_alert():
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {rule["alert"] for rule in alert_rules()}
+
+
+def test_the_readme_lists_exactly_the_alerts():
+    severities: dict[str, set[str]] = {}
+    for rule in alert_rules():
+        severities.setdefault(rule["alert"], set()).add(rule["labels"]["severity"])
+
+    listed = re.findall(
+        r"^\| \[(\w+)\]\(runbooks/(\w+)\.md\) \| ([a-z, ]+) \|",
+        (RULES.parent / "README.md").read_text(),
+        re.M,
+    )
+
+    assert listed == [(name, name, ", ".join(sorted(of_it))) for name, of_it in ordered(severities)]
+
+
+def ordered(severities: dict[str, set[str]]) -> list[tuple[str, set[str]]]:
+    """The objectives' alerts come first."""
+    return sorted(severities.items(), key=lambda item: not item[0].endswith("Burn"))
