@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 import tradsys
+from tests.adapters.following import Engine, HistoryThread
 from tests.adapters.journalled import Recording, last_seq
 from tradsys import metrics
 from tradsys.adapters.history import sql
@@ -537,6 +538,30 @@ def test_a_file_of_the_first_schema_is_brought_up_with_all_its_rows(tmp_path, se
         write(one, frames)
     assert_same_books(older, recording.shard, "gone on")
     assert ReadModel(older.path, PRAGMAS, [0] * metrics.WORDS_USED).knows_book
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_history_brings_an_older_file_up_and_fills_in_the_book_from_its_replay(tmp_path, snapshot):
+    engine = Engine(tmp_path)
+    with HistoryThread(tmp_path, engine.page) as thread:
+        engine.trade(800)
+        thread.wait_for(engine.seq)
+    model = open_model(tmp_path)
+    older = older_file(tmp_path, model)
+    model.close()
+    for path in tmp_path.glob("readmodel.db*"):
+        path.unlink()
+    older.rename(tmp_path / "readmodel.db")
+    if not snapshot:
+        # The replay begins at the beginning, and comes by where the file stands.
+        for path in tmp_path.glob("snapshot-*"):
+            path.unlink()
+
+    with HistoryThread(tmp_path, engine.page) as thread:
+        engine.trade(100)
+        thread.wait_for(engine.seq)
+
+    assert_same_books(open_model(tmp_path), engine.recording.shard, "followed")
 
 
 # --- SQLite -----------------------------------------------------------------------------------------
