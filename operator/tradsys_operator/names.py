@@ -46,6 +46,11 @@ def revision(venue: str, hash_: str) -> str:
     return f"{venue}-{hash_}"
 
 
+def internal_secret(venue: str) -> str:
+    """What gateway and feed prove themselves with to the engine."""
+    return f"{venue}-internal"
+
+
 def gateway(venue: str) -> str:
     return f"{venue}-gateway"
 

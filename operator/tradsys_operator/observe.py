@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from typing import Any
 
@@ -96,6 +97,7 @@ async def venue(
         answers=answers,
         judged=await _judged(witnesses, who, spec, status),
         operator_namespace=operator_namespace,
+        fresh_secret=secrets.token_hex(32),
     )
 
 

@@ -32,6 +32,7 @@ from tradsys_operator.api import (
 from tradsys_operator.objectives import Judged
 from tradsys_operator.plans import Event, Manifest, Plan, Ref
 from tradsys_operator.render import monitoring
+from tradsys_operator.render.shard import INTERNAL_FILE
 from tradsys_operator.render.venue import OPTIONAL, desired, revision_of
 from tradsys_operator.revisions import Revision, stored
 
@@ -95,6 +96,8 @@ class Observed(Struct, frozen=True):
     judged: list[Judged] | None = None
     """None: no Prometheus is configured."""
     operator_namespace: str = "tradsys-system"
+    fresh_secret: str = ""
+    """Random, used if the venue has no internal secret yet."""
 
 
 def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
@@ -109,6 +112,8 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     create: list[Manifest] = []
     if wanted.hash not in revisions:
         revisions[wanted.hash] = wanted
+        # First: pods of any revision mount it. It is made once and never read, so nothing else says that it is there.
+        create.append(_owned(observed, _internal_secret(observed)))
         create.append(_owned(observed, stored(venue.name, observed.revision_number + 1, wanted)))
     apply, delete, lacking = _objects(observed, revisions)
     create += _gate_run(observed, revisions)
@@ -117,6 +122,17 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     moved = step.status != status
     new = _with_conditions(observed, step.status, lacking, now)
     return Plan(new, apply, create, delete, step.events, requeue_s=_again_s(new, moved, now))
+
+
+def _internal_secret(observed: Observed) -> Manifest:
+    name = observed.venue.name
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": names.internal_secret(name), "labels": names.labels(name, "internal")},
+        "type": "Opaque",
+        "stringData": {INTERNAL_FILE: observed.fresh_secret},
+    }
 
 
 # --- objects ----------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ def expected(spec: VenueSpec) -> dict[str, object]:
         "max_connections": runtime.max_connections,
         "order_pool_size": runtime.pools.order,
         "message_pool_size": runtime.pools.message,
-        "response_pool_size": runtime.pools.response,
     }
 
 

@@ -13,7 +13,7 @@ from tradsys_operator import names
 from tradsys_operator.api import Gate, Instrument
 from tradsys_operator.render.network import GATE, K6
 from tradsys_operator.render.pods import CONTAINER_SECURITY, POD_SECURITY, guaranteed, variable
-from tradsys_operator.render.shard import DATA, KEYS, settings_text
+from tradsys_operator.render.shard import DATA, INTERNAL_FILE, KEYS, settings_text
 from tradsys_operator.revisions import Revision
 
 SYMBOL = Instrument(symbol="SANDBOX-USD", tick_size="0.01", lot_size="0.0001")
@@ -67,6 +67,14 @@ def gate_pod(venue: str, gate_run: str, name: str, revision: Revision, gate: Gat
         {"name": "data", "emptyDir": {}},
         {"name": "config", "configMap": {"name": gate_run}},
         {"name": "keys", "secret": {"secretName": gate_run, "defaultMode": 0o440}},
+        {
+            "name": "internal",
+            "secret": {
+                "secretName": gate_run,
+                "items": [{"key": KEY_FILE, "path": INTERNAL_FILE}],
+                "defaultMode": 0o440,
+            },
+        },
         {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
     ]
     spec["restartPolicy"] = "Never"

@@ -14,6 +14,7 @@ from tradsys_operator.render.pods import (
     soft_limit,
     variable,
 )
+from tradsys_operator.render.shard import CONFIG, INTERNAL, INTERNAL_FILE, KEYS, config_name, key_of
 from tradsys_operator.revisions import Revision
 
 
@@ -21,6 +22,7 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
     """The pod of a gateway, without labels."""
     resources = spec.resources.gateway
     ops = names.OPS_PORTS[names.GATEWAY]
+    key_setting, key = key_of(spec)
     container = {
         "name": names.GATEWAY,
         "image": spec.image,
@@ -29,7 +31,9 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         "env": [
             variable("TRADSYS_HOST", "0.0.0.0"),
             variable("TRADSYS_DATA_DIR", "/tmp/data"),
-            variable("TRADSYS_CONFIG", "/etc/tradsys/config/gateway.yaml"),
+            variable("TRADSYS_CONFIG", f"{CONFIG}/gateway.yaml"),
+            variable(key_setting, f"{KEYS}/{key.key}"),
+            variable("TRADSYS_INTERNAL_SECRET_FILE", f"{INTERNAL}/{INTERNAL_FILE}"),
             variable(
                 "TRADSYS_MEMORY_LIMIT", soft_limit(resources.memory, spec.runtime.memory.soft_limit_percent)
             ),
@@ -46,7 +50,9 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         "readinessProbe": probe("/readyz", ops, period_s=2, failures=2),
         "livenessProbe": probe("/healthz", ops, period_s=10, failures=6),
         "volumeMounts": [
-            {"name": "config", "mountPath": "/etc/tradsys/config", "readOnly": True},
+            {"name": "config", "mountPath": CONFIG, "readOnly": True},
+            {"name": "keys", "mountPath": KEYS, "readOnly": True},
+            {"name": "internal", "mountPath": INTERNAL, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -59,7 +65,12 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
             "securityContext": POD_SECURITY,
             "containers": [container],
             "volumes": [
-                {"name": "config", "configMap": {"name": f"{venue}-config"}},
+                {"name": "config", "configMap": {"name": config_name(venue)}},
+                {"name": "keys", "secret": {"secretName": key.secret_name, "defaultMode": 0o440}},
+                {
+                    "name": "internal",
+                    "secret": {"secretName": names.internal_secret(venue), "defaultMode": 0o440},
+                },
                 {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
             ],
         },

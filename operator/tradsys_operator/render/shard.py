@@ -27,6 +27,11 @@ from tradsys_operator.revisions import Revision
 DATA = "/data"
 CONFIG = "/etc/tradsys/config"
 KEYS = "/etc/tradsys/keys"
+INTERNAL = "/etc/tradsys/internal"
+INTERNAL_FILE = "secret"
+
+TEST_ACCOUNT = "helm-test"
+"""An empty journal begins with it, so that `helm test` has somebody to place an order for."""
 
 STARTUP_S = 1800
 """Recovery of a long journal may take so long; the engine says meanwhile how far it is."""
@@ -66,6 +71,7 @@ def settings(spec: VenueSpec, container: str, memory: str) -> list[dict[str, Any
         "TRADSYS_HOST": "0.0.0.0",
         "TRADSYS_DURABILITY": spec.durability,
         key_setting: f"{KEYS}/{key.key}",
+        "TRADSYS_INTERNAL_SECRET_FILE": f"{INTERNAL}/{INTERNAL_FILE}",
         "TRADSYS_PROFILE": runtime.profile,
         "TRADSYS_SPIN": spec.pinning.spin,
         "TRADSYS_CPU_EXCLUSIVE": "1" if exclusive else "0",
@@ -119,7 +125,8 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
             guaranteed(resources.feed.cpu, resources.feed.memory),
             {"ws": names.WS_PORT, "feed-ops": ops["feed"]},
             PRE_STOP_S,
-        ),
+        )
+        | _probes(ops["feed"]),
         _container(
             spec,
             names.HISTORY,
@@ -127,17 +134,15 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
             {"history-ops": ops["history"]},
             HISTORY_PRE_STOP_S,
         )
-        | {
-            "startupProbe": probe("/healthz", ops["history"], period_s=2, failures=STARTUP_S // 2),
-            "livenessProbe": probe("/healthz", ops["history"], period_s=10, failures=LIVENESS_S // 10),
-        },
+        | _probes(ops["history"]),
         _container(
             spec,
             names.QUERY,
             guaranteed(resources.query.cpu, resources.query.memory),
             {"query": names.QUERY_PORT, "query-ops": ops["query"]},
             PRE_STOP_S,
-        ),
+        )
+        | _probes(ops["query"]),
     ]
     _, key = key_of(spec)
     pod: dict[str, Any] = {
@@ -149,6 +154,10 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         "volumes": [
             {"name": "config", "configMap": {"name": config_name(venue)}},
             {"name": "keys", "secret": {"secretName": key.secret_name, "defaultMode": 0o440}},
+            {
+                "name": "internal",
+                "secret": {"secretName": names.internal_secret(venue), "defaultMode": 0o440},
+            },
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }
@@ -161,6 +170,14 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         annotations |= CRIO_ANNOTATIONS
         pod["runtimeClassName"] = pinning.runtime_class_name
     return {"annotations": annotations, "spec": pod}
+
+
+def _probes(port: int) -> dict[str, Any]:
+    """Of the engine's companions: they are started again when dead, and never keep a pod from taking orders."""
+    return {
+        "startupProbe": probe("/healthz", port, period_s=2, failures=STARTUP_S // 2),
+        "livenessProbe": probe("/healthz", port, period_s=10, failures=LIVENESS_S // 10),
+    }
 
 
 def _container(
@@ -182,6 +199,7 @@ def _container(
             {"name": "data", "mountPath": DATA},
             {"name": "config", "mountPath": CONFIG, "readOnly": True},
             {"name": "keys", "mountPath": KEYS, "readOnly": True},
+            {"name": "internal", "mountPath": INTERNAL, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -300,14 +318,17 @@ def budget(venue: str, shard: Shard) -> dict[str, Any]:
 
 
 def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
-    """A settings file for each shard: the instruments that an empty journal begins with."""
+    """A settings file for each shard, and one for the gateway: what may change without another revision."""
     by_symbol = {instrument.symbol: instrument for instrument in spec.instruments}
     data = {
-        f"{shard.name}.yaml": settings_text([by_symbol[symbol] for symbol in shard.symbols], [])
-        + public_text(spec, shard)
+        f"{shard.name}.yaml": settings_text(
+            [by_symbol[symbol] for symbol in shard.symbols], [TEST_ACCOUNT], where(venue, spec, shard)
+        )
         for shard in spec.shards
     }
-    data["gateway.yaml"] = "{}\n"
+    internal = f"{names.REST_PORT}:{names.INTERNAL_PORT}"
+    shards = [f"{shard.name}={names.shard(venue, shard.name)}:{internal}" for shard in spec.shards]
+    data["gateway.yaml"] = str(yaml.safe_dump({"gateway_shards": shards}))
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -316,26 +337,34 @@ def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
     }
 
 
-def public_text(spec: VenueSpec, shard: Shard) -> str:
-    """Where clients reach the shard's processes behind an ingress; nothing without one."""
+def where(venue: str, spec: VenueSpec, shard: Shard) -> dict[str, Any]:
+    """Settings about addresses: where clients reach this shard's processes, and which shard has the other symbols."""
     ingress = spec.ingress
-    if ingress.provider == "None":
-        return ""
-    root = f"{ingress.scheme}://{ingress.host}"
-    # Only a Gateway can rewrite paths; elsewhere `/` is the read model, of the first shard.
-    query = f"{root}/q/{shard.name}" if ingress.provider == "Gateway" else root
-    streams = f"{root.replace('http', 'ws', 1)}"
-    urls = {"public_url": root, "public_query_url": query, "public_ws_url": streams}
-    return str(yaml.safe_dump(urls, sort_keys=False))
+    root = "" if ingress.provider == "None" else f"{ingress.scheme}://{ingress.host}"
+    others = [
+        f"{symbol}={root or f'http://{names.shard(venue, each.name)}:{names.REST_PORT}'}/s/{each.name}/api/v1"
+        for each in spec.shards
+        if each is not shard
+        for symbol in each.symbols
+    ]
+    settings: dict[str, Any] = {"other_symbols": others} if others else {}
+    if root:
+        # Only a Gateway can rewrite paths; elsewhere `/` is the read model, of the first shard.
+        query = f"{root}/q/{shard.name}" if ingress.provider == "Gateway" else root
+        streams = root.replace("http", "ws", 1)
+        settings |= {"public_url": root, "public_query_url": query, "public_ws_url": streams}
+    return settings
 
 
-def settings_text(instruments: list[Instrument], accounts: list[str]) -> str:
+def settings_text(
+    instruments: list[Instrument], accounts: list[str], more: dict[str, Any] | None = None
+) -> str:
     """The settings file of a shard with so many instruments and accounts."""
     seed = {
         "symbols": [_seed_symbol(instrument) for instrument in instruments],
         "accounts": [{"account": account, "mode": "limits"} for account in accounts],
     }
-    return str(yaml.safe_dump({"seed": seed}, sort_keys=False))
+    return str(yaml.safe_dump({"seed": seed} | (more or {}), sort_keys=False))
 
 
 def _seed_symbol(instrument: Instrument) -> dict[str, Any]:
