@@ -17,6 +17,7 @@ import itertools
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ PORTS = (
 )
 PROFILE = os.environ.get("PROFILE", "hft")
 """The same tests hold for the profile `baseline`."""
+WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
+"""A run of tests that is killed leaves no venue behind."""
 READY_S = 60.0
 """How long a start may take; a machine that runs other tests too is slow."""
 
@@ -101,7 +104,7 @@ class RunningVenue:
             if name not in self.processes:
                 with open(self.directory / f"{name}.log", "ab") as log:
                     self.processes[name] = subprocess.Popen(
-                        [sys.executable, "-m", "tradsys", "serve", name],
+                        [*WITH_US, sys.executable, "-m", "tradsys", "serve", name],
                         env=self.env, stdout=log, stderr=log, process_group=0,
                     )  # fmt: skip
         deadline = time.monotonic() + READY_S

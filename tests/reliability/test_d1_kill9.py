@@ -41,8 +41,10 @@ def test_nothing_acknowledged_is_lost_or_done_twice_by_kill_9(tmp_path):
         answers = load.finish()
         answers_again(venue, answers, 200, seed=KILLS)
     finally:
-        load.finish()
-        venue.end()
+        try:
+            load.finish()
+        finally:
+            venue.end()
 
     counts = verify_journal(str(venue.data), answers)
     print(f"\n{KILLS} kills, {len(answers)} acknowledged, {load.unknown} unknown, {dict(counts)}, "
@@ -70,8 +72,10 @@ def test_a_kill_at_each_step_of_an_append_leaves_it_whole_or_not_there(tmp_path,
             venue.start()
         answers = load.finish()
     finally:
-        load.finish()
-        venue.end()
+        try:
+            load.finish()
+        finally:
+            venue.end()
 
     counts = verify_journal(str(venue.data), answers)
     assert load.unknown > 0

@@ -60,8 +60,10 @@ def test_a_failed_system_call_ends_the_engine_at_once_and_loses_nothing(tmp_path
             venue.start()
         answers = load.finish()
     finally:
-        load.finish()
-        venue.end()
+        try:
+            load.finish()
+        finally:
+            venue.end()
 
     verify_journal(str(venue.data), answers)
     assert load.unknown >= len(CHOSEN), "no request was under way when a call failed"
@@ -81,7 +83,9 @@ def test_no_descriptor_left_for_a_connection_costs_nobody_else_anything(tmp_path
             assert venue.processes["engine"].poll() is None
         answers = load.finish()
     finally:
-        load.finish()
-        venue.end()
+        try:
+            load.finish()
+        finally:
+            venue.end()
 
     verify_journal(str(venue.data), answers)
