@@ -496,7 +496,9 @@ def _check_together(settings: Settings) -> None:
             taken[port] = name
     for name, scheme in (("public_url", "http"), ("public_query_url", "http"), ("public_ws_url", "ws")):
         url = getattr(settings, name)
-        if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+", url):
+        # Only the read model's may have a path: a way in that tells it from the engine by a prefix.
+        path = r"(/[A-Za-z0-9._-]+)*" if name == "public_query_url" else ""
+        if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+{path}", url):
             raise SettingsError(name, f"{url!r} is not a URL without a path, like {scheme}s://venue.example")
     for text in settings.other_symbols:
         if not re.fullmatch(r"[A-Z0-9]{1,15}-[A-Z0-9]{1,15}=https?://[^\s=]+", text):

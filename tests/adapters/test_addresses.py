@@ -40,10 +40,17 @@ def test_addresses_follow_from_the_host_unless_they_are_set(settings, found):
             {"cors_origins": ("https://a.example",), "public_query_url": "https://b.example"},
             ("https://a.example", "https://b.example"),
         ),
+        ({"public_query_url": "https://b.example/q/a"}, ("https://b.example",)),
     ],
 )
 def test_the_consoles_own_origin_may_call_where_it_is_known(settings, origins):
     assert browser_origins(Settings(**settings)) == origins
+
+
+def test_the_read_model_may_be_below_a_path():
+    settings = load({"TRADSYS_PUBLIC_QUERY_URL": "https://venue.example/q/a"})
+
+    assert addresses(settings).query == "https://venue.example/q/a"
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,7 @@ def test_the_consoles_own_origin_may_call_where_it_is_known(settings, origins):
         ("PUBLIC_URL", "venue.example"),
         ("PUBLIC_URL", "https://venue.example/api"),
         ("PUBLIC_QUERY_URL", "ftp://venue.example"),
+        ("PUBLIC_QUERY_URL", "https://venue.example/q/"),
         ("PUBLIC_WS_URL", "https://venue.example"),
     ],
 )

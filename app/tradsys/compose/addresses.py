@@ -34,7 +34,8 @@ def browser_origins(settings: Settings) -> tuple[str, ...]:
     """Whose pages may call from a browser: those of the setting, and the console."""
     own: tuple[str, ...]
     if settings.public_query_url:
-        own = (settings.public_query_url,)
+        # An origin has no path.
+        own = ("/".join(settings.public_query_url.split("/")[:3]),)
     elif _is(settings.host, "is_unspecified"):
         own = ()
     elif _is(settings.host, "is_loopback"):
