@@ -1,4 +1,5 @@
-"""Writes what the charts take from elsewhere: CRDs and schemas from the operator's types, tables from values.yaml.
+"""Writes what the charts take from elsewhere: CRDs and schemas from the operator's types, tables from
+values.yaml.
 
 `make charts` runs it, and a test holds what it writes.
 """
@@ -10,7 +11,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
 
 from tradsys_operator import crd
 from tradsys_operator.__main__ import yaml_of
@@ -58,8 +58,8 @@ A Venue, the scripts of its gate, dashboards, and a test. Needs the operator
     helm test crypto -n trading
 
 `helm --wait` does not wait for a Venue; `kubectl wait` does. Examples: [minimal](../examples/minimal.yaml),
-[hft](../examples/hft.yaml) with exclusive CPUs, [ci](../examples/ci.yaml) with short gates. Uninstalling keeps the
-journals: their volumes are deleted by hand.
+[hft](../examples/hft.yaml) with exclusive CPUs, [ci](../examples/ci.yaml) with short gates. Uninstalling
+keeps the journals: their volumes are deleted by hand.
 
 Everything below `venue` is the Venue's spec, see [the reference](../../operator/REFERENCE.md).
 """
@@ -92,7 +92,8 @@ def values(chart: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def venue_schema() -> dict[str, Any]:
-    """values.schema.json of the chart tradsys: the Venue's own schema, closed, around what only the chart has."""
+    """values.schema.json of the chart tradsys: the Venue's own schema, closed, around what only the chart
+    has."""
     words = {"type": "object", "additionalProperties": {"type": "string"}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -65,7 +65,8 @@ def yaml_of(manifests: list[crd.Schema]) -> str:
 
 
 def rendered(path: Path) -> list[crd.Schema]:
-    """All objects of the Venues in a file, at their first revision. Raises OSError, msgspec.ValidationError."""
+    """All objects of the Venues in a file, at their first revision. Raises OSError,
+    msgspec.ValidationError."""
     made = []
     for venue in yaml.safe_load_all(path.read_text()):
         if not venue or venue.get("kind") != "Venue":

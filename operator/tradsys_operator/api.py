@@ -1,8 +1,9 @@
 """The resources Venue and GateRun as types: what may be asked for, and what is reported back.
 
-This file is the one source. `crd.py` turns it into the CustomResourceDefinitions (schema, defaults, CEL rules) and
-into the field reference; the operator decodes objects into it. A default in v1alpha1 never changes: revisions are
-hashes of what differs from the defaults, and a changed default would restart every venue at an upgrade.
+This file is the one source. `crd.py` turns it into the CustomResourceDefinitions (schema, defaults, CEL
+rules) and into the field reference; the operator decodes objects into it. A default in v1alpha1 never
+changes: revisions are hashes of what differs from the defaults, and a changed default would restart every
+venue at an upgrade.
 
 Every string, list and map has a maximum, because the API server prices CEL rules by it.
 """
@@ -450,7 +451,8 @@ class VenueSpec(Api, frozen=True, kw_only=True):
             "every symbol of a shard needs its line in instruments",
         ),
         Rule(
-            "oldSelf.shards.all(o, o.symbols.all(x, !self.shards.exists(s, s.name != o.name && x in s.symbols)))",
+            "oldSelf.shards.all(o, o.symbols.all(x, "
+            "!self.shards.exists(s, s.name != o.name && x in s.symbols)))",
             "a symbol can't move to another shard: its orders and history live in the journal of the first",
         ),
         Rule(
@@ -461,8 +463,8 @@ class VenueSpec(Api, frozen=True, kw_only=True):
         Rule(
             "!self.pinning.fullPhysicalCores || self.pinning.mode == 'None' || "
             "self.resources.engine.cpu % self.pinning.threadsPerCore == 0",
-            "resources.engine.cpu must be a multiple of pinning.threadsPerCore, or the kubelet refuses the pod "
-            "with SMTAlignmentError",
+            "resources.engine.cpu must be a multiple of pinning.threadsPerCore, or the kubelet refuses "
+            "the pod with SMTAlignmentError",
         ),
     )
 

@@ -1,8 +1,7 @@
 """The API server, as far as the operator needs it: list, get, apply, create, delete, events.
 
-Objects are plain dicts and every kind is generic: a typed model of another Kubernetes version would silently drop
-fields. All writes go through `_write`, so that a test can end the operator at the n-th one.
-"""
+Objects are plain dicts and every kind is generic: a typed model of another Kubernetes version would silently
+drop fields. All writes go through `_write`, so that a test can end the operator at the n-th one."""
 
 from __future__ import annotations
 
@@ -53,7 +52,8 @@ RESOURCES = {key: _resource(*key) for key in PLURALS}
 
 
 def code_of(error: HTTPStatusError) -> int:
-    """The HTTP status. A group that does not exist answers 404 without a Status, which is then no ApiError."""
+    """The HTTP status. A group that does not exist answers 404 without a Status, which is then no
+    ApiError."""
     return int(error.response.status_code)
 
 

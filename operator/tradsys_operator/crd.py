@@ -43,7 +43,8 @@ SCHEMA_ANNOTATION = "tradsys.dev/schema"
 NAME_BYTES_MAX = 40
 NAME_RULE = api.Rule(
     f"self.metadata.name.size() <= {NAME_BYTES_MAX}",
-    f"metadata.name must be {NAME_BYTES_MAX} characters or fewer: names of pods, Jobs and Services are made from it",
+    f"metadata.name must be {NAME_BYTES_MAX} characters or fewer: "
+    "names of pods, Jobs and Services are made from it",
 )
 
 
@@ -114,7 +115,8 @@ def _crd(
 
 
 def schema_of(struct: type[api.Api], *, defaults: bool = True) -> Schema:
-    """A structural OpenAPI v3 schema of a type, with its CEL rules; a status has no defaults, it says what is."""
+    """A structural OpenAPI v3 schema of a type, with its CEL rules; a status has no defaults, it says what
+    is."""
     described = inspect.type_info(struct)
     assert isinstance(described, inspect.StructType)
     return _of_struct(described, defaults)
@@ -200,8 +202,8 @@ def reference() -> str:
     lines = [
         "# Field reference",
         "",
-        "Made from `operator/tradsys_operator/api.py` by `make charts`; a test holds it. `kubectl explain venue.spec`",
-        "says the same.",
+        "Made from `operator/tradsys_operator/api.py` by `make charts`; a test holds it.",
+        "`kubectl explain venue.spec` says the same.",
     ]
     for title, spec, status in (
         ("Venue", api.VenueSpec, api.VenueStatus),
@@ -233,7 +235,8 @@ def _rows(described: inspect.StructType, prefix: str) -> Iterator[str]:
         inner = _struct_in(field.type)
         default = "" if field.required else _default_of(field)
         shown = "required" if field.required else "" if default in (None, {}, []) else _brief(default)
-        yield f"| `{name}` | {_type_text(schema)} | {shown} | {schema.get('description', '').replace('|', chr(92) + '|')} |"
+        meaning = schema.get("description", "").replace("|", r"\|")
+        yield f"| `{name}` | {_type_text(schema)} | {shown} | {meaning} |"
         if inner is not None:
             yield from _rows(inner, f"{name}{'[]' if schema['type'] == 'array' else ''}.")
 

@@ -1,9 +1,9 @@
 """A GateRun: the candidate against the stable revision, on one slot, in the order A B B A.
 
-Each round starts its pod on an empty journal, loads it with its own k6 Job and deletes both; one spare CPU is enough.
-A drifting machine hurts both sides alike in this order, and the spread of the stable rounds among themselves says how
-much a ratio means. Everything fails closed: what is missing, too little or unreadable is Inconclusive, never a pass.
-"""
+Each round starts its pod on an empty journal, loads it with its own k6 Job and deletes both; one spare CPU is
+enough. A drifting machine hurts both sides alike in this order, and the spread of the stable rounds among
+themselves says how much a ratio means. Everything fails closed: what is missing, too little or unreadable is
+Inconclusive, never a pass."""
 
 from __future__ import annotations
 
@@ -269,8 +269,8 @@ def _finished(job: dict[str, Any]) -> bool:
 
 
 def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verdict:
-    """From the rounds alone. The order of the questions is the order of trust: first whether there is evidence at all,
-    then whether it means anything, then what it says."""
+    """From the rounds alone. The order of the questions is the order of trust: first whether there is
+    evidence at all, then whether it means anything, then what it says."""
     for each in rounds:
         doubt = _doubt(each, compare, pinned)
         if doubt is not None:
@@ -284,7 +284,8 @@ def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verd
         return Verdict("Inconclusive", "BaselineFails", text)
     spread = 100 * max(_latencies(stable)) // min(_latencies(stable))
     if spread > compare.max_latency_ratio_percent:
-        text = f"rounds of the same revision differ by {spread} %, more than the {compare.max_latency_ratio_percent} % allowed"
+        allowed = compare.max_latency_ratio_percent
+        text = f"rounds of the same revision differ by {spread} %, more than the {allowed} % allowed"
         return Verdict("Inconclusive", "NoisyEnvironment", text)
     latency = 100 * statistics.median(_latencies(candidate)) / statistics.median(_latencies(stable))
     throughput = 100 * statistics.median(_rates(candidate)) / statistics.median(_rates(stable))

@@ -1,5 +1,5 @@
-"""Who leads: a Lease, renewed while it is held. Two operators at once are only slow, not wrong (status writes carry a
-resourceVersion), but nobody writes once the lease is gone: the process ends."""
+"""Who leads: a Lease, renewed while it is held. Two operators at once are only slow, not wrong (status writes
+carry a resourceVersion), but nobody writes once the lease is gone: the process ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """One holder's view of the Lease. Ages are measured from when a change was seen, not by clocks of others."""
+    """One holder's view of the Lease. Ages are measured from when a change was seen, not by clocks of
+    others."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Objectives as PromQL: ratios, burn rates, alerts, and what is asked while a release bakes.
 
-Multi-window, multi-burn-rate: an alert needs a long window, so that it is worth waking somebody, and a short one, so
-that it ends soon after the trouble does. The factors say how much of the budget is gone when it fires.
-"""
+Multi-window, multi-burn-rate: an alert needs a long window, so that it is worth waking somebody, and a short
+one, so that it ends soon after the trouble does. The factors say how much of the budget is gone when it
+fires."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def judge(objective: Objective, bad: float | None) -> Judged:
 
 
 def rule_groups(venue: str, namespace: str, slo: Slo) -> list[dict[str, Any]]:
-    """Groups of a PrometheusRule: recorded ratios, remaining budget, burn-rate alerts, and one for silence."""
+    """Groups of a PrometheusRule: recorded ratios, remaining budget, burn-rate alerts, and one for
+    silence."""
     selector = live(venue, namespace)
     identity = {"venue": venue, "venue_namespace": namespace}
     recorded: list[dict[str, Any]] = []
@@ -117,9 +118,9 @@ def rule_groups(venue: str, namespace: str, slo: Slo) -> list[dict[str, Any]]:
                     "for": "2m" if severity == "critical" else "15m",
                     "labels": labels | {"severity": severity, "window": long},
                     "annotations": {
-                        "summary": f"{venue}: {objective.name} burns its error budget {factor} times too fast",
-                        "description": f"Over {long} and {short}, {{{{ $value | humanizePercentage }}}} of events were "
-                        f"bad; {objective.target} % must be good over {slo.window_days} days.",
+                        "summary": f"{venue}: {objective.name} burns its budget {factor} times too fast",
+                        "description": f"Over {long} and {short}, {{{{ $value | humanizePercentage }}}} of "
+                        f"events were bad; {objective.target} % must be good over {slo.window_days} days.",
                         "runbook_url": f"{RUNBOOKS}/operator-error-budget-burn.md",
                     },
                 }
@@ -132,7 +133,7 @@ def rule_groups(venue: str, namespace: str, slo: Slo) -> list[dict[str, Any]]:
             "labels": identity | {"severity": "critical"},
             "annotations": {
                 "summary": f"{venue}: Prometheus sees no shard",
-                "description": "No shard of the venue has been scraped for five minutes: objectives can't be judged.",
+                "description": "No shard has been scraped for five minutes: objectives can't be judged.",
                 "runbook_url": f"{RUNBOOKS}/operator-venue-absent.md",
             },
         }

@@ -1,4 +1,5 @@
-"""Reading the world for one pass. Lists come from the API server, not from a watch's memory: a pass sees its own writes."""
+"""Reading the world for one pass. Lists come from the API server, not from a watch's memory: a pass sees its
+own writes."""
 
 from __future__ import annotations
 

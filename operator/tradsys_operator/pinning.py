@@ -1,9 +1,9 @@
 """The verdict about a pod's CPUs, from files that its engine read in /proc and /sys.
 
-The kubelet decides at admission; the operator can only ask and look. One CPU in the mask proves nothing: a shared
-container on a node whose other CPUs are taken reads one CPU too. What tells them apart is the quota: a container with
-exclusive CPUs has none, a shared one has its limit. What can't be shown is Unknown, and Unknown is not Pinned.
-"""
+The kubelet decides at admission; the operator can only ask and look. One CPU in the mask proves nothing: a
+shared container on a node whose other CPUs are taken reads one CPU too. What tells them apart is the quota: a
+container with exclusive CPUs has none, a shared one has its limit. What can't be shown is Unknown, and
+Unknown is not Pinned."""
 
 from __future__ import annotations
 

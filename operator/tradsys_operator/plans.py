@@ -1,8 +1,9 @@
-"""What a reconciliation decides: objects to apply and delete, the status to write, what to say, when to look again.
+"""What a reconciliation decides: objects to apply and delete, the status to write, what to say, when to look
+again.
 
-Side effects follow from the status that is stored, never from memory: a pass first carries out what the stored status
-says, then writes what follows from what it saw. Killed anywhere in between, the next pass does the same again.
-"""
+Side effects follow from the status that is stored, never from memory: a pass first carries out what the
+stored status says, then writes what follows from what it saw. Killed anywhere in between, the next pass does
+the same again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`kubectl tradsys`: what a venue is doing, and the orders that a release takes.
 
-A kubectl plugin is a program named kubectl-tradsys on the PATH; it asks the cluster through kubectl, with the rights
-of whoever calls. Orders are annotations with a nonce: the spec, which may belong to GitOps, is never edited.
-"""
+A kubectl plugin is a program named kubectl-tradsys on the PATH; it asks the cluster through kubectl, with the
+rights of whoever calls. Orders are annotations with a nonce: the spec, which may belong to GitOps, is never
+edited."""
 
 from __future__ import annotations
 

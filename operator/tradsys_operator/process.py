@@ -1,4 +1,5 @@
-"""The operator's process: a lease, kopf's watches that feed the queue, workers, and a port for probes and metrics."""
+"""The operator's process: a lease, kopf's watches that feed the queue, workers, and a port for probes and
+metrics."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ def memory_bytes(text: str) -> int:
 
 
 def cpu_text(millicores: str) -> str:
-    """The spelling that the API server would give back, so that what is applied equals what is read: 1000m is 1."""
+    """The spelling that the API server would give back, so that what is applied equals what is read: 1000m is
+    1."""
     if millicores.endswith("m") and int(millicores[:-1]) % 1000 == 0:
         return str(int(millicores[:-1]) // 1000)
     return millicores

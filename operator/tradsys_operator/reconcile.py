@@ -1,8 +1,7 @@
 """`reconcile(observed, now) -> plan`: a Venue as it is asked for and as it is, to what should be done. Pure.
 
-Level-triggered: nothing is remembered between two calls. The plan carries out what the stored status says (see
-`plans`); the new status is one step of the rollout further, with conditions about what was seen.
-"""
+Level-triggered: nothing is remembered between two calls. The plan carries out what the stored status says
+(see `plans`); the new status is one step of the rollout further, with conditions about what was seen."""
 
 from __future__ import annotations
 
@@ -112,7 +111,8 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     create: list[Manifest] = []
     if wanted.hash not in revisions:
         revisions[wanted.hash] = wanted
-        # First: pods of any revision mount it. It is made once and never read, so nothing else says that it is there.
+        # First: pods of any revision mount it. It is made once and never read, so nothing else says that it
+        # is there.
         create.append(_owned(observed, _internal_secret(observed)))
         create.append(_owned(observed, stored(venue.name, observed.revision_number + 1, wanted)))
     apply, delete, lacking = _objects(observed, revisions)
@@ -141,7 +141,8 @@ def _internal_secret(observed: Observed) -> Manifest:
 def _objects(
     observed: Observed, revisions: Mapping[str, Revision]
 ) -> tuple[list[Manifest], list[Ref], list[str]]:
-    """What to apply because it is not so, what to delete, and which kinds are lacking, by the stored status."""
+    """What to apply because it is not so, what to delete, and which kinds are lacking, by the stored
+    status."""
     venue, spec, status = observed.venue, observed.spec, observed.status
     running = rollout.running(spec, status)
     if not all(revision in revisions for revision in running.values()):
@@ -172,7 +173,8 @@ def marked_with_hash(manifest: Manifest) -> Manifest:
 
 
 def in_force(wanted: Any, found: Any) -> bool:
-    """Whether the live object holds everything that is wanted; what the API server or others add does not matter."""
+    """Whether the live object holds everything that is wanted; what the API server or others add does not
+    matter."""
     if found is None and not wanted:
         # What is empty is often not sent back.
         return True
@@ -192,7 +194,8 @@ def _kind(manifest: Manifest) -> tuple[str, str]:
 
 
 def _owned(observed: Observed, manifest: Manifest) -> Manifest:
-    """With namespace and owner: the garbage collector cleans up, so deletion needs no finalizer. Claims have no owner."""
+    """With namespace and owner: the garbage collector cleans up, so deletion needs no finalizer. Claims have
+    no owner."""
     venue = observed.venue
     owner = {
         "apiVersion": API_VERSION,
@@ -524,7 +527,8 @@ def _metrics(spec: VenueSpec, judged: list[Judged] | None, lacking: list[str]) -
 
 
 def _again_s(status: VenueStatus, moved: bool, now: int) -> float:
-    """When to look again: at once after a step, soon while something is under way, at a deadline when it is due."""
+    """When to look again: at once after a step, soon while something is under way, at a deadline when it is
+    due."""
     if moved:
         return 0.0
     waiting = status.phase in rollout.UNDER_WAY or any(

@@ -1,12 +1,12 @@
-"""Revisions: what a pod is made from, hashed; and stored, so that a later operator makes the same pod from it.
+"""Revisions: what a pod is made from, hashed; and stored, so that a later operator makes the same pod from
+it.
 
-A revision covers what only a new pod can change: image, resources, runtime, pinning, durability and the names of the
-auth secrets. Replicas, objectives, rollout, routes and `paused` are applied as they are.
+A revision covers what only a new pod can change: image, resources, runtime, pinning, durability and the names
+of the auth secrets. Replicas, objectives, rollout, routes and `paused` are applied as they are.
 
-Only what differs from the defaults is hashed: a field that a later version adds, with its default, is not a new
-revision. The rendered templates are stored beside the hash (a ControllerRevision), and an operator that would render
-them differently still uses the stored ones. That is how its own upgrade restarts nothing.
-"""
+Only what differs from the defaults is hashed: a field that a later version adds, with its default, is not a
+new revision. The rendered templates are stored beside the hash (a ControllerRevision), and an operator that
+would render them differently still uses the stored ones. That is how its own upgrade restarts nothing."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@
     any → RollingBack → Failed (the stable revision keeps serving)
     no verdict → Paused (retry, abort; promote only what has passed its gate)
 
-The first revision of a venue has nothing to be compared with: Pending → Deploying → Stable. A revision among the last
-`rollbackWindow` that served needs no gate: Pending → Switching.
+The first revision of a venue has nothing to be compared with: Pending → Deploying → Stable. A revision among
+the last `rollbackWindow` that served needs no gate: Pending → Switching.
 
-`advance` takes one step and is called again with what it returned. It reads the world through `Seen` and never acts:
-what the shards should run follows from the status (`running`), which is stored before anybody acts on it.
-"""
+`advance` takes one step and is called again with what it returned. It reads the world through `Seen` and
+never acts: what the shards should run follows from the status (`running`), which is stored before anybody
+acts on it."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ def advance(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
 
 
 def _obey(status: VenueStatus, seen: Seen, now: int, spec: VenueSpec) -> Step | None:
-    """Orders given by annotation: each nonce is obeyed once, also when it asks for nothing that is possible."""
+    """Orders given by annotation: each nonce is obeyed once, also when it asks for nothing that is
+    possible."""
     for verb, nonce in seen.orders.items():
         status = structs.replace(status, handled_nonces={**status.handled_nonces, verb: nonce})
         if verb == names.ABORT:

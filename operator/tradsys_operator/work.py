@@ -1,8 +1,7 @@
 """One queue of keys, and what is done for one key.
 
-A key is due once, however often it was asked for, and no two workers hold the same one. Whatever goes wrong is tried
-again later: 1 s, 2 s, 4 s … up to a minute.
-"""
+A key is due once, however often it was asked for, and no two workers hold the same one. Whatever goes wrong
+is tried again later: 1 s, 2 s, 4 s … up to a minute."""
 
 from __future__ import annotations
 

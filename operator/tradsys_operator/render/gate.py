@@ -1,8 +1,8 @@
 """A gate pod, its settings, and the k6 Job that loads it.
 
-The pod is made from the revision's stored template, so that what is measured is what will run: same image, resources,
-tuning. Its journal is an empty directory, its key and token exist for this GateRun only, and its symbol nowhere else.
-"""
+The pod is made from the revision's stored template, so that what is measured is what will run: same image,
+resources, tuning. Its journal is an empty directory, its key and token exist for this GateRun only, and its
+symbol nowhere else."""
 
 from __future__ import annotations
 

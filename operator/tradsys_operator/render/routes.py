@@ -27,10 +27,11 @@ def routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
 
 
 def paths(venue: str, spec: VenueSpec) -> list[tuple[str, bool, str, int]]:
-    """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names none.
+    """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names
+    none.
 
-    Without a Gateway nothing rewrites paths, so `/api/v1/` is the read model there: the engine's redirects end at it.
-    """
+    Without a Gateway nothing rewrites paths, so `/api/v1/` is the read model there: the engine's redirects
+    end at it."""
     first = names.shard(venue, spec.shards[0].name)
     made = [
         (f"/s/{shard.name}/", True, names.shard(venue, shard.name), names.REST_PORT) for shard in spec.shards
@@ -76,7 +77,8 @@ def _http_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
                 "backendRefs": [_backend(service, names.WS_PORT)],
             }
         )
-        # The read model has the paths of the engine; where the engine sends clients on, the prefix tells them apart.
+        # The read model has the paths of the engine; where the engine sends clients on, the prefix tells them
+        # apart.
         rules.append(
             {
                 "matches": [{"path": {"type": "PathPrefix", "value": f"/q/{shard.name}"}}],

@@ -1,9 +1,8 @@
 """A shard: one StatefulSet of one pod, its Services, its budget, its instruments.
 
-The StatefulSet's template only ever holds a revision that has passed. With OnDelete and a candidate in the template an
-unrelated deletion of the pod would start it ungated; with OrderedReady a template that was put back leaves the broken
-pod standing. So: RollingUpdate, Parallel, and candidates are other objects.
-"""
+The StatefulSet's template only ever holds a revision that has passed. With OnDelete and a candidate in the
+template an unrelated deletion of the pod would start it ungated; with OrderedReady a template that was put
+back leaves the broken pod standing. So: RollingUpdate, Parallel, and candidates are other objects."""
 
 from __future__ import annotations
 
@@ -61,7 +60,8 @@ def key_of(spec: VenueSpec) -> tuple[str, SecretKey]:
 
 
 def settings(spec: VenueSpec, container: str, memory: str) -> list[dict[str, Any]]:
-    """The environment of one process: every setting that a Venue speaks about, by its name in app/SETTINGS.md."""
+    """The environment of one process: every setting that a Venue speaks about, by its name in
+    app/SETTINGS.md."""
     runtime, pools, sqlite, ws = spec.runtime, spec.runtime.pools, spec.runtime.sqlite, spec.runtime.websocket
     key_setting, key = key_of(spec)
     exclusive = container == names.ENGINE and spec.pinning.mode != "None"
@@ -173,7 +173,8 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
 
 
 def _probes(port: int) -> dict[str, Any]:
-    """Of the engine's companions: they are started again when dead, and never keep a pod from taking orders."""
+    """Of the engine's companions: they are started again when dead, and never keep a pod from taking
+    orders."""
     return {
         "startupProbe": probe("/healthz", port, period_s=2, failures=STARTUP_S // 2),
         "livenessProbe": probe("/healthz", port, period_s=10, failures=LIVENESS_S // 10),
@@ -260,7 +261,8 @@ def stateful_set(venue: str, spec: VenueSpec, shard: Shard, revision: Revision) 
 
 
 def services(venue: str, shard: Shard) -> list[dict[str, Any]]:
-    """One for clients, and a headless one that also names pods that are not ready: the operator looks at those."""
+    """One for clients, and a headless one that also names pods that are not ready: the operator looks at
+    those."""
     chosen = names.labels(venue, "shard") | {names.SHARD: shard.name}
 
     def service(name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +305,8 @@ def services(venue: str, shard: Shard) -> list[dict[str, Any]]:
 
 
 def budget(venue: str, shard: Shard) -> dict[str, Any]:
-    """maxUnavailable 1: a drain may take the only pod, one at a time. minAvailable 1 would block it for ever."""
+    """maxUnavailable 1: a drain may take the only pod, one at a time. minAvailable 1 would block it for
+    ever."""
     chosen = names.labels(venue, "shard") | {names.SHARD: shard.name}
     return {
         "apiVersion": "policy/v1",
@@ -338,7 +341,8 @@ def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
 
 
 def where(venue: str, spec: VenueSpec, shard: Shard) -> dict[str, Any]:
-    """Settings about addresses: where clients reach this shard's processes, and which shard has the other symbols."""
+    """Settings about addresses: where clients reach this shard's processes, and which shard has the other
+    symbols."""
     ingress = spec.ingress
     root = "" if ingress.provider == "None" else f"{ingress.scheme}://{ingress.host}"
     others = [

@@ -1,8 +1,7 @@
 """A real API server with the operator's CRDs, on loopback, once for all tests of this folder.
 
-`make tools GROUP="etcd kube-apiserver kube-controller-manager kubectl"` builds what it needs; without it these tests
-are skipped, except under E2E=1, where they must run.
-"""
+`make tools GROUP="etcd kube-apiserver kube-controller-manager kubectl"` builds what it needs; without it
+these tests are skipped, except under E2E=1, where they must run."""
 
 from __future__ import annotations
 

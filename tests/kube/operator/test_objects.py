@@ -104,17 +104,16 @@ def test_a_shard_is_one_pod_that_a_drain_may_take_and_whose_volume_stays():
 def test_all_shards_have_one_template():
     made = objects()
 
-    assert (
-        made["StatefulSet", "crypto-a"]["spec"]["template"]["spec"]
-        == made["StatefulSet", "crypto-b"]["spec"]["template"]["spec"]
-    )
+    first, second = (made["StatefulSet", f"crypto-{shard}"]["spec"]["template"]["spec"] for shard in "ab")
+    assert first == second
 
 
 def test_fees_and_bands_become_parts_per_million():
     data = objects()["ConfigMap", "crypto-config"]["data"]
 
     assert yaml.safe_load(data["a.yaml"])["seed"]["symbols"][0] == {
-        "symbol": "BTC-USD", "tick_size": "0.01", "lot_size": "0.00001", "maker_fee_ppm": 100, "taker_fee_ppm": 250,
+        "symbol": "BTC-USD", "tick_size": "0.01", "lot_size": "0.00001",
+        "maker_fee_ppm": 100, "taker_fee_ppm": 250,
     }  # fmt: skip
     assert yaml.safe_load(data["b.yaml"])["seed"]["symbols"][0]["band_ppm"] == 50_000
 
@@ -169,7 +168,8 @@ def test_everything_else_and_every_default_is_not(change):
 
 
 def test_the_hash_of_a_spec_never_changes_between_versions():
-    """If this fails, an upgrade of the operator would restart every venue. Defaults of v1alpha1 do not change."""
+    """If this fails, an upgrade of the operator would restart every venue. Defaults of v1alpha1 do not
+    change."""
     assert revision_hash(spec()) == "627d26be"
     assert PARTS == ("image", "imagePullPolicy", "resources", "durability", "auth", "runtime", "pinning")
 

@@ -9,7 +9,7 @@ V2 = {
     "/sys/devices/system/cpu/online": "0-3\n",
     "/sys/fs/cgroup/cpuset.cpus.effective": "2\n",
     "/sys/fs/cgroup/cpu.max": "max 100000\n",
-    "/sys/fs/cgroup/cpu.stat": "usage_usec 81\nuser_usec 80\nsystem_usec 1\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0\n",
+    "/sys/fs/cgroup/cpu.stat": "usage_usec 81\nuser_usec 80\nsystem_usec 1\nnr_periods 0\nnr_throttled 0\n",
 }
 V1 = {
     "/sys/devices/system/cpu/online": "0-3\n",

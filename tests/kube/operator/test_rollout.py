@@ -1,4 +1,5 @@
-"""Releases, as a story each: what was asked, what the gate and the shards said, which revision serves in the end."""
+"""Releases, as a story each: what was asked, what the gate and the shards said, which revision serves in the
+end."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ def test_a_release_is_gated_then_switched_shard_by_shard_then_baked():
 
     assert world.phases == ["Pending", "Deploying", "Gating", "Switching", "Baking", "Stable"]
     assert world.reasons() == [
-        "ReleaseFound", "Deploying", "Gating", "GatePassed", "ShardSwitched", "ShardSwitched", "Baking", "Promoted",
+        "ReleaseFound", "Deploying", "Gating", "GatePassed",
+        "ShardSwitched", "ShardSwitched", "Baking", "Promoted",
     ]  # fmt: skip
     assert world.condition("GatePassed") == ("True", "AsGood")
 
