@@ -3,8 +3,12 @@
     book = LocalBook()
     try:
         book.take(message)              # of channel `book`, or a frame of bin.v2 by `take_frame`
-    except OutOfStep:
-        ...                             # send `resync` for the stream; its answer goes to `take` as well
+    except OutOfStep as lost:
+        ...                             # send `resync`, and skip the stream's messages until it is answered
+
+A gap loses nothing that the book had: send `resync` with the book's `seq` as `from_seq`, and its `epoch`.
+If the answer says `filled`, what was missed follows as it was: call `resume`, and go on. Otherwise, and after
+any other reason (then without `from_seq`), a snapshot follows.
 
 A delta is applied only if it follows what the book has; then the checksum that came with it must be the
 book's own. So a message that was lost, doubled or damaged is found at once, and never traded on.
@@ -84,6 +88,10 @@ class _Kept:
         self.in_step = False
         """What the book says is the venue's book at `seq`."""
         self.snapshots = self.deltas = self.gaps = 0
+
+    def resume(self) -> None:
+        """What was missed comes now: the answer to a `resync` from `seq` on has said `filled`."""
+        self.in_step = True
 
     def _follow(self, epoch: int, seq: int, prev_seq: int) -> None:
         """Raises OutOfStep unless a delta follows what was taken last."""

@@ -349,6 +349,8 @@ class Feed:
             return WSUpgradeResponseWithListener(WSUpgradeResponse.create_ok_response(b"ready\n"), None)
         if path != PATH:
             return self._turned_away(404, b"there is only /ws\n")
+        if request.headers.get("Sec-WebSocket-Version") != "13":
+            return self._turned_away(400, b"WebSocket is spoken in version 13 here\n")
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._origins:
             return self._turned_away(403, b"pages of this origin may not connect\n")
