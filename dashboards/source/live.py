@@ -360,7 +360,11 @@ class Load:
         url = f"ws://127.0.0.1:{self._venue.ports['ws_port']}/ws"
         with contextlib.suppress(OSError), connect(url, subprotocols=[Subprotocol(subprotocol)]) as socket_:
             socket_.send(msgspec.json.encode({"op": "subscribe", "id": 1, "channels": channels}).decode())
+            pinged = 0.0
             while not self._stop.is_set():
+                if time.monotonic() > pinged + 1:
+                    pinged = time.monotonic()
+                    socket_.send('{"op":"ping","id":2}')
                 with contextlib.suppress(TimeoutError):
                     socket_.recv(timeout=0.5)
 
