@@ -38,7 +38,7 @@ def venue(docker):
     container = DockerContainer(images.APP).with_env("TRADSYS_HOST", "127.0.0.1")
     for name, port in ports.items():
         container.with_env(f"TRADSYS_{name}", str(port))
-    container.with_tmpfs_mount("/tmp", "16m")
+    container.with_tmpfs_mount("/tmp", "size=16m")
     container.with_kwargs(
         network_mode="host",  # The daemon has no bridge.
         read_only=True,
