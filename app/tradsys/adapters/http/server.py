@@ -52,6 +52,8 @@ REQUESTS_A_TURN = 32
 RELEASE_AFTER_NS = 1_000_000
 """A turn that takes longer lets its first answers go before it goes on."""
 HEADS_KEPT = 1024
+HEAD_KEPT_BYTES_MAX = 4 << 10
+"""Of each listener: 1,024 of the largest, with what they mean, are about 10 MiB."""
 READ_BYTES = 64 << 10
 LINGER_S = 1.0
 """How long a client that is refused may go on sending, so that it can read why."""
@@ -377,7 +379,7 @@ class Server:
         end = head_end + known.length
         if end > len(data):
             if known.expects_100 and connection.needed != end - start:
-                connection.send(_CONTINUE)
+                self._ask_for_body(connection)
             connection.needed = end - start
             return start, False
         self._call(connection, known, data[head_end:end])
@@ -392,10 +394,16 @@ class Server:
             self._call(connection, head, chunks.body)
             return end, True
         if head.expects_100 and connection.under_way is None:
-            connection.send(_CONTINUE)
+            self._ask_for_body(connection)
         connection.under_way = head, chunks
         connection.needed = chunks.needed
         return end, False
+
+    def _ask_for_body(self, connection: _Connection) -> None:
+        """A client that expects 100 gets it, unless other answers go first: then it sends after a while."""
+        if not connection.answers and not connection.unsent:
+            with contextlib.suppress(OSError):
+                connection.send(_CONTINUE)
 
     def _await_head(self, connection: _Connection, beginning: bytes) -> None:
         if len(beginning) > self._limits.header_bytes_max:
@@ -414,9 +422,10 @@ class Server:
             head.environ["PATH_INFO"] = path[len(self._prefix) :]
         if head.length > limits.body_bytes_max:
             raise too_large(limits.body_bytes_max)
-        if len(door.heads) >= HEADS_KEPT:
-            door.heads.clear()
-        door.heads[raw] = head
+        if len(raw) <= HEAD_KEPT_BYTES_MAX:
+            if len(door.heads) >= HEADS_KEPT:
+                door.heads.clear()
+            door.heads[raw] = head
         return head
 
     # --- answers ------------------------------------------------------------------------------------
