@@ -58,6 +58,7 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True):
     samples_min: int
     subscribers: int
     attempts: int
+    within_s: int
     socket: list[Socket]
 
 

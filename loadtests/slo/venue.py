@@ -51,7 +51,7 @@ class Venue:
         # Each build knows its own ports; an older one may have fewer.
         settings = json.loads(self._tradsys("config", "--json"))
         names = [one["name"] for one in settings if one["name"] == "port" or one["name"].endswith("_port")]
-        self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._env |= {f"TRADSYS_{name.upper()}": str(port) for name, port in self.ports.items()}
         self.token = ""
 
@@ -149,7 +149,7 @@ def running_venue(directory: Path, app: Path | None, processes: tuple[str, ...])
         venue.stop()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports nobody listens on; held together, so that they differ."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]

@@ -23,7 +23,7 @@ PROFILE = Profile(
     meaning="",
     window_days=28,
     objectives=[Objective("order-p99", "order_latency", 99, 100), Objective("up", "availability", 99.9)],
-    gate=Gate(100, 5, 1000, 5, 1, [Socket("socket-p99", "place", 99, 5000)]),
+    gate=Gate(100, 5, 1000, 5, 1, 60, [Socket("socket-p99", "place", 99, 5000)]),
 )
 
 
