@@ -207,3 +207,31 @@ def test_the_package_takes_dashboards_and_scripts_by_their_links(tmp_path):
     assert {name for each in boards for name in each["data"]} == there
     # A release is kept in one Secret.
     assert package.stat().st_size < 500_000
+
+
+def test_the_operators_alerts_are_rules_with_runbooks(tmp_path):
+    made = objects(template(OPERATOR, "--set", "monitoring.enabled=true"))
+    (found,) = [each for each in made if each["kind"] == "PrometheusRule"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(found["spec"]))
+
+    ended = subprocess.run([tool("promtool"), "check", "rules", str(tmp_path / "rules.yaml")], timeout=60)
+
+    assert ended.returncode == 0
+    for rule in found["spec"]["groups"][0]["rules"]:
+        runbook = ROOT / "dashboards/runbooks" / rule["annotations"]["runbook_url"].rsplit("/", 1)[-1]
+        assert runbook.read_text().splitlines()[0] == f"# {rule['alert']}"
+
+
+def test_the_rules_that_a_venue_gets_are_rules_with_runbooks(tmp_path):
+    (tmp_path / "venue.yaml").write_text(example("hft"))
+    (found,) = [each for each in rendered(tmp_path / "venue.yaml") if each["kind"] == "PrometheusRule"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(found["spec"]))
+
+    ended = subprocess.run([tool("promtool"), "check", "rules", str(tmp_path / "rules.yaml")], timeout=60)
+
+    assert ended.returncode == 0
+    alerts = [rule for group in found["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert {rule["labels"]["severity"] for rule in alerts} == {"critical", "warning"}
+    for rule in alerts:
+        runbook = ROOT / "dashboards/runbooks" / rule["annotations"]["runbook_url"].rsplit("/", 1)[-1]
+        assert runbook.read_text().splitlines()[0] == f"# {rule['alert']}"
