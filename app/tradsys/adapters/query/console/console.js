@@ -709,9 +709,9 @@ function showNotices() {
   const since = (at) => clock(BigInt(at) * 1_000_000n);
   const found = [];
   if (state.engineDownSince) found.push(["bad", "Engine down", `It has not answered since ${since(state.engineDownSince)}. Orders can't be placed or canceled; what rests keeps its place in the journal. Trying again every 2 s.`]);
-  if (streams.state === "down" && state.streamDownSince && Date.now() - state.streamDownSince > 1_500) found.push(["bad", "Streams down", `Book and trades are as of ${since(state.streamDownSince)} and greyed out; own orders are asked for every 2 s. Connecting again.`]);
+  if (streams.state === "down" && state.streamDownSince && Date.now() - state.streamDownSince > 1_500) found.push(["bad", "Streams down", `Book and trades are as of ${since(state.streamDownSince)} and greyed out${state.engineDownSince ? "" : "; own orders come from the engine, every 2 s"}. Connecting again.`]);
   if (streams.state === "stale") found.push(["", "Streams silent", `Nothing has come since ${since(state.streamDownSince)}: what is shown may be old.`]);
-  if (state.queryDownSince) found.push(["", "History down", `Candles, fills and ended orders are as of ${since(state.queryDownSince)}. Trading is not affected.`]);
+  if (state.queryDownSince) found.push(["", "History down", `Candles, fills and ended orders are as of ${since(state.queryDownSince)}.${state.engineDownSince ? "" : " Trading is not affected."}`]);
   if (state.tokenProblem && !state.account && !$("d-token").open) found.push(["", "Token", state.tokenProblem, ["Sign in", askForToken]]);
   const key = JSON.stringify(found);
   if ($("notices").dataset.key === key) return;
