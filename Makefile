@@ -187,7 +187,7 @@ cluster-down: $(DEV_ENV) ## Stop it, and leave nothing behind.
 .PHONY: e2e
 e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator on a real node (≤ 15 minutes); as root.
 	@$(MAKE) tools GROUP="etcd helm k6 cluster"
-	@E2E=1 $(BIN)/pytest -q -p no:cacheprovider --durations 10 --timeout 600 tests/kube/e2e
+	@E2E=1 COUNT_O1=10 $(BIN)/pytest -q -p no:cacheprovider --durations 10 --timeout 600 tests/kube/control tests/kube/e2e
 
 # --- measure ------------------------------------------------------------------
 
@@ -212,8 +212,13 @@ dashboards: $(DEV_ENV) ## Write dashboards/*.json and the rules of the objective
 
 .PHONY: dashboards-preview
 dashboards-preview: $(DEV_ENV) ## Show every panel in build/dashboards/index.html: a venue under load, a real Prometheus (SECONDS=60).
-	@$(MAKE) tools GROUP=prometheus
+	@$(MAKE) tools GROUP="prometheus k6"
 	@$(BIN)/python -m dashboards.source.preview --seconds $(or $(SECONDS),60)
+
+.PHONY: compare
+compare: $(DEV_ENV) packages ## Measure this venue beside a Go service that does less (ROUNDS=5, SECONDS_EACH=5, CONNECTIONS=16).
+	@PYTHONPATH=. $(BIN)/python tests/bench/compare.py --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS_EACH),5) \
+	    --connections $(or $(CONNECTIONS),16)
 
 .PHONY: slo
 slo: $(DEV_ENV) ## Does this build hold its objectives? (PROFILE=target, phase1, phase2, ci; APP=another build; K6=docker.)
