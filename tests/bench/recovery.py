@@ -35,7 +35,7 @@ from tradsys.venue.venue import Venue
 
 BATCH = 50
 SEGMENT_BYTES = 64 << 20
-SNAPSHOT_AGE = 100_000
+SNAPSHOT_AGE = 25_000
 
 
 def settings_of(directory: Path) -> Settings:
