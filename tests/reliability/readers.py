@@ -7,6 +7,7 @@ book; its checksum must be the engine's in the end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import resource
 import struct
@@ -15,11 +16,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 HEADER = struct.Struct("<BBHIQ")
 BOOK = struct.Struct("<QQqI")
 AT_ONCE = 100
+TRIES = 5
 
 
 class Reader(WSListener):
@@ -80,15 +82,19 @@ class Readers:
 
     async def _one(self) -> Reader:
         headers = {"Sec-WebSocket-Protocol": "tradsys.bin.v2"}
-        _, reader = await ws_connect(
-            lambda: Reader(self._symbol, self.delays),
-            self._url,
-            extra_headers=headers,
-            websocket_handshake_timeout=60,
-            logger_name="readers",
-        )
-        assert isinstance(reader, Reader)
-        return reader
+        for _ in range(TRIES):
+            # On a machine that does other work a handshake may take longer than the feed waits for it.
+            with contextlib.suppress(OSError, WSError, TimeoutError):
+                _, reader = await ws_connect(
+                    lambda: Reader(self._symbol, self.delays),
+                    self._url,
+                    extra_headers=headers,
+                    websocket_handshake_timeout=60,
+                    logger_name="readers",
+                )
+                if isinstance(reader, Reader):
+                    return reader
+        raise AssertionError(f"no connection in {TRIES} tries")
 
     async def until_at(self, seq: int, within_s: float) -> None:
         """Every reader has seen the book as of a command, or as of a later one."""
