@@ -74,7 +74,7 @@ class EngineCounters:
         self._count_batch = counter_of(shared, metrics.BATCH_COMMANDS.series())
         self.count_gc = counter_of(shared, metrics.GC_PAUSE.series())
         self._orders = 0
-        self._seq = venue.seq
+        self._seq = journal.seq
         self._evidence = Evidence(
             metrics.SHARD_PROCESSES, metrics.ENGINE, words, cpu_exclusive=settings.cpu_exclusive
         )
