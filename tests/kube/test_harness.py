@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from tests.kube.cluster import images, places
+from tests.kube.cluster import images, network, places
 from tests.kube.cluster.daemons import DaemonDied, Daemons, TookTooLong
 from tests.kube.cluster.pki import Authority
 
@@ -153,3 +153,15 @@ def test_a_missing_program_is_named_with_the_command_that_brings_it():
     assert str(caught.value) == (
         "no-such-program is missing: `make tools` builds it, or `make cluster-packages` installs it"
     )
+
+
+@pytest.mark.parametrize("theirs", ["10.88.3.0/24", "10.0.0.0/8", "10.96.0.7"])
+def test_a_range_that_leads_elsewhere_already_is_refused(theirs):
+    with pytest.raises(network.NetworkInUse, match=theirs):
+        network.refuse_overlaps([{"dst": "default"}, {"dst": theirs, "protocol": "kernel"}])
+
+
+def test_our_own_routes_and_those_of_others_elsewhere_are_no_obstacle():
+    ours = [{"dst": each, "protocol": network.MARK} for each in network.RANGES]
+
+    network.refuse_overlaps([*ours, {"dst": "default"}, {"dst": "192.0.2.0/24", "protocol": "kernel"}])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.kube.cluster.places import (
@@ -39,7 +40,7 @@ class NetworkInUse(Exception):
 
 def up() -> None:
     """Blackholes first, then the namespace, then the ways into it."""
-    refuse_overlaps()
+    refuse_overlaps(_listed("route", "show"))
     for each in RANGES:
         _ip("route", "replace", "blackhole", each, "metric", "4096", "proto", MARK)
     _ip("netns", "add", NAMESPACE)
@@ -70,10 +71,10 @@ def down() -> None:
     _ip("route", "flush", "proto", MARK)
 
 
-def refuse_overlaps() -> None:
-    """NetworkInUse when a route that is not ours leads into one of our ranges."""
+def refuse_overlaps(routes: Sequence[Mapping[str, Any]]) -> None:
+    """NetworkInUse when a route, as `ip -json` lists it, is not ours and leads into one of our ranges."""
     ours = [ipaddress.ip_network(each) for each in RANGES]
-    for route in _listed("route", "show"):
+    for route in routes:
         if route["dst"] == "default" or route.get("protocol") == MARK:
             continue
         theirs = ipaddress.ip_network(route["dst"])
