@@ -142,15 +142,16 @@ def _status_manifest(found: Manifest, status: Struct) -> Manifest:
             # Two leaders, or a decision from old sight: the later write is refused and decided anew.
             "resourceVersion": metadata["resourceVersion"],
         },
-        "status": _without_nothing(msgspec.to_builtins(status)),
+        "status": without_nothing(msgspec.to_builtins(status)),
     }
 
 
-def _without_nothing(value: Any) -> Any:
+def without_nothing(value: Any) -> Any:
+    """As the API server takes it: a field that is None is left out."""
     if isinstance(value, dict):
-        return {key: _without_nothing(each) for key, each in value.items() if each is not None}
+        return {key: without_nothing(each) for key, each in value.items() if each is not None}
     if isinstance(value, list):
-        return [_without_nothing(each) for each in value]
+        return [without_nothing(each) for each in value]
     return value
 
 

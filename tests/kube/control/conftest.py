@@ -16,6 +16,10 @@ from tradsys_operator.api import API_VERSION
 from tests.kube.cluster.control_plane import control_plane
 from tests.kube.cluster.places import MissingProgram, program
 
+# Stories of releases take seconds each: they belong to `make e2e`.
+if os.environ.get("E2E") != "1":
+    collect_ignore = ["test_operator.py"]
+
 NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
