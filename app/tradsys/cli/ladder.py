@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import termios
 import tty
@@ -132,7 +133,8 @@ def _keys(quit: asyncio.Event) -> Iterator[None]:
     tty.setcbreak(handle)
 
     def pressed() -> None:
-        if sys.stdin.read(1) in ("q", "Q"):
+        # Not sys.stdin.read: what it reads ahead would never be told of again.
+        if b"q" in os.read(handle, 64).lower():
             quit.set()
 
     loop.add_reader(handle, pressed)
