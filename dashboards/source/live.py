@@ -47,7 +47,7 @@ JOBS = {
     "query": "query_ops_port",
 }
 """Job in Prometheus → the setting of its port."""
-READY_S, STOP_S = 120.0, 20.0
+READY_S, STOP_S = 180.0, 20.0
 PR_SET_PDEATHSIG = 1
 DEPTH = 20
 
