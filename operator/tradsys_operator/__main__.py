@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.write(yaml_of(rendered(chosen.file)))
         case _:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-            logging.getLogger("httpx2").setLevel(logging.WARNING)
+            for chatty in ("httpx2", "kopf"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             return asyncio.run(
                 run(
                     Options(
