@@ -15,9 +15,9 @@ from tradsys_operator.cluster import Cluster
 from tradsys_operator.plans import Ref
 
 LEASE = ("coordination.k8s.io/v1", "Lease")
-DURATION_S = 6
-RENEW_DEADLINE_S = 4.0
-RETRY_S = 1.0
+DURATION_S = 15
+RENEW_DEADLINE_S = 10.0
+RETRY_S = 2.0
 
 
 class LeaseLost(Exception):
