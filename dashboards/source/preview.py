@@ -39,7 +39,8 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>trad
 body{{font:14px/1.4 system-ui,sans-serif;margin:0;background:#f4f5f7;color:#1a202c}}
 header{{background:#fff;border-bottom:1px solid #d8dce2;padding:12px 24px;position:sticky;top:0;z-index:5}}
 header b{{font-size:16px;margin-right:18px}} header a{{margin-right:14px;color:#2b6cb0;text-decoration:none}}
-section{{padding:8px 24px 28px;scroll-margin-top:56px}} h1{{font-size:20px;margin:18px 0 2px}} h2{{font-size:15px;margin:18px 0 6px}}
+section{{padding:8px 24px 28px;scroll-margin-top:56px}}
+h1{{font-size:20px;margin:18px 0 2px}} h2{{font-size:15px;margin:18px 0 6px}}
 p.about{{margin:0;color:#4a5568}}
 .grid{{display:grid;grid-template-columns:repeat(24,1fr);gap:10px}}
 .panel{{background:#fff;border:1px solid #d8dce2;border-radius:6px;padding:8px 10px;min-width:0;display:flex;

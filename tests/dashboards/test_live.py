@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from dashboards.source.boards import BOARDS
-from dashboards.source.live import RULES, LiveVenue, Load, Prometheus, as_asked, panels_of
+from dashboards.source.live import ROOT, RULES, LiveVenue, Load, Prometheus, as_asked, panels_of
 from dashboards.source.write import DASHBOARDS
 
 pytestmark = pytest.mark.timeout(400)
@@ -97,3 +98,28 @@ def test_all_that_alerts_look_at_is_there(prometheus):
                 series |= prometheus.selectors(rule["query"])
 
     assert [selector for selector in sorted(series) if not prometheus.query(selector)] == []
+
+
+SLEEP = "    __import__('time').sleep(0.002)\n"
+DECODING = "def decode_new_order("
+
+
+def test_a_slow_build_is_named_by_its_alert(tmp_path):
+    """A copy of the app that sleeps for 2 ms before it decodes an order."""
+    shutil.copytree(ROOT / "app" / "tradsys", tmp_path / "slow" / "tradsys")
+    codec = tmp_path / "slow" / "tradsys" / "codec" / "json_v1.py"
+    before, signature, after = codec.read_text().partition(DECODING)
+    first_line = after.index(":\n") + 2
+    codec.write_text(before + signature + after[:first_line] + SLEEP + after[first_line:])
+    venue = LiveVenue(tmp_path, pythonpath=tmp_path / "slow")
+
+    with venue, Prometheus(tmp_path / "prometheus", venue.targets) as server:
+        flow = venue.flow(LOAD_S, "--rate", "100")
+        assert flow.wait(120) == 0
+        named = values(
+            server, 'ALERTS{alertname="TradsysOrderLatencyBurn", objective="order-p99", severity="page"}'
+        )
+        slowest = values(server, "histogram_quantile(0.1, rate(hft_order_latency_microseconds_bucket[1m]))")
+
+    assert named == [1.0]
+    assert slowest[0] > 1_000
