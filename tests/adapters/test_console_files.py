@@ -29,10 +29,13 @@ def test_the_page_and_everything_it_names_is_there(client):
     page = client.simulate_get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    named = set(re.findall(r'(?:src|href)="(/[^"]+)"', page.text))
+    named = set(re.findall(r'(?:src|href)="(console/[^"]+)"', page.text))
     for script in HERE.glob("*.js"):
         named |= {f"/console/{name}" for name in re.findall(r'from "\./([^"]+)"', script.read_text())}
-    named |= set(re.findall(r'url\("([^"]+)"\)', (HERE / "console.css").read_text()))
+    named |= {
+        f"/console/{name}" for name in re.findall(r'url\("([^"]+)"\)', (HERE / "console.css").read_text())
+    }
+    named = {"/" + path.removeprefix("/") for path in named}
     assert len(named) > 6
     assert {path: client.simulate_get(path).status_code for path in named} == dict.fromkeys(named, 200)
 

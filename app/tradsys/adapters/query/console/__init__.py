@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import falcon
 from falcon import Response
@@ -99,6 +100,11 @@ class ConsoleResource:
 def _policy(settings: ConsoleSettings) -> str:
     return (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
-        f"connect-src 'self' {settings.engine} {settings.streams}; "
+        f"connect-src 'self' {_origin(settings.engine)} {_origin(settings.streams)}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

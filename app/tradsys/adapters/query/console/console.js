@@ -17,8 +17,10 @@ const TOKEN_KEY = "tradsys.token", THEME_KEY = "tradsys.theme", VIEW_KEY = "trad
 const $ = (id) => document.getElementById(id);
 const form = $("ticket"), field = form.elements;
 
-const settings = await (await fetch("/console/settings.json", { cache: "no-store" })).json();
-const engine = new Rest(settings.engine), query = new Rest(location.origin);
+// Everything of query's lies beside this file, also where an ingress puts a path before it.
+const beside = (name) => new URL(name, import.meta.url);
+const settings = await (await fetch(beside("settings.json"), { cache: "no-store" })).json();
+const engine = new Rest(settings.engine), query = new Rest(beside("..").href.replace(/\/$/, ""));
 const streams = new Streams(settings.streams);
 const chart = new Chart($("chart"), $("legend"));
 
