@@ -158,9 +158,10 @@ class Cluster:
         """Remove everything that is ours, whether it was left by `up`, by `down` or by a crash."""
         self.plane.stop()
         containers.clear()
-        network.down()
-        # The volumes too: a cluster begins with nothing.
+        # The volumes too: a cluster begins with nothing. And before the blackholes: who finds a kubeconfig would
+        # ask an address that now leads out of the machine.
         shutil.rmtree(STATE, ignore_errors=True)
+        network.down()
 
     # --- what must be there ----------------------------------------------------------------------------
 
