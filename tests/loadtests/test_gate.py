@@ -27,7 +27,7 @@ def objectives(tmp_path: Path) -> Path:
     content["profiles"]["ci"]["gate"] |= {
         "rate_per_s": 40,
         "duration_s": 5,
-        "samples_min": 100,
+        "samples_min": 30,
         "attempts": 1,
     }
     path = tmp_path / "slo.json"
@@ -61,13 +61,13 @@ def evidence(folder: Path) -> Any:
 
 @pytest.mark.timeout(300)
 def test_a_deliberately_slow_build_is_refused(tmp_path: Path, objectives: Path):
-    process = "    def process(self, commands: Sequence[Command]) -> list[Outcome]:\n"
+    whole = "    def process_one(self, command: Command) -> Outcome:\n"
     slow = (
-        "    def process(self, commands):\n"
+        "    def process_one(self, command: Command) -> Outcome:\n"
         "        __import__('time').sleep(0.02)\n"
-        "        return self.undisturbed(commands)\n\n"
-    ) + process.replace("process", "undisturbed")
-    app = build_with({"venue/venue.py": (process, slow)}, tmp_path / "slow")
+        "        return self.undisturbed(command)\n\n"
+    ) + whole.replace("process_one", "undisturbed")
+    app = build_with({"venue/venue.py": (whole, slow)}, tmp_path / "slow")
 
     done = gate("--profile", "ci", "--objectives", objectives, "--app", app, "--into", tmp_path / "report")
 
