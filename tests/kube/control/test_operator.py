@@ -250,8 +250,8 @@ def test_prometheus_away_is_no_pass(run, in_a_namespace):
 
 
 def test_killed_every_few_writes_a_release_still_ends_as_it_should(run, in_a_namespace):
-    """Each operator lives for four writes: a pass may begin by creating again what it can't read (a Secret), so
-    with fewer it would never come further. The next operator finds what this one left."""
+    """Each operator lives for four writes: a pass may begin by creating again what it can't read (a Secret),
+    so with fewer it would never come further. The next operator finds what this one left."""
 
     async def story():
         async with in_a_namespace() as venues:
