@@ -158,8 +158,8 @@ class Cluster:
         """Remove everything that is ours, whether it was left by `up`, by `down` or by a crash."""
         self.plane.stop()
         containers.clear()
-        # The volumes too: a cluster begins with nothing. And before the blackholes: who finds a kubeconfig would
-        # ask an address that now leads out of the machine.
+        # The volumes too: a cluster begins with nothing. And before the blackholes: who found a kubeconfig
+        # would ask an address that leads out of the machine.
         shutil.rmtree(STATE, ignore_errors=True)
         network.down()
 
