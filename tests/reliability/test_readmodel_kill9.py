@@ -1,4 +1,4 @@
-"""RM: kill -9 of any process under load, and rebuilds. The read model is the journal, replayed row for row."""
+"""RM: kill -9 of any process under load. The read model is the journal replayed, row for row."""
 
 from __future__ import annotations
 
