@@ -14,7 +14,7 @@ from tradsys_operator.render.pods import (
     soft_limit,
     variable,
 )
-from tradsys_operator.render.shard import CONFIG, INTERNAL, INTERNAL_FILE, KEYS, config_name, key_of
+from tradsys_operator.render.shard import CONFIG, DATA, INTERNAL, INTERNAL_FILE, KEYS, config_name, key_of
 from tradsys_operator.revisions import Revision
 
 
@@ -30,7 +30,7 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         "args": ["serve", names.GATEWAY],
         "env": [
             variable("TRADSYS_HOST", "0.0.0.0"),
-            variable("TRADSYS_DATA_DIR", "/tmp/data"),
+            variable("TRADSYS_DATA_DIR", DATA),
             variable("TRADSYS_CONFIG", f"{CONFIG}/gateway.yaml"),
             variable(key_setting, f"{KEYS}/{key.key}"),
             variable("TRADSYS_INTERNAL_SECRET_FILE", f"{INTERNAL}/{INTERNAL_FILE}"),
@@ -54,6 +54,8 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
             {"name": "keys", "mountPath": KEYS, "readOnly": True},
             {"name": "internal", "mountPath": INTERNAL, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
+            # It keeps nothing; a data directory must be there all the same.
+            {"name": "tmp", "mountPath": DATA},
         ],
     }
     return {
