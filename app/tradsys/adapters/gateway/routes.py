@@ -58,7 +58,11 @@ class Routes:
         self.shards = tuple(shards)
         self._by_name = {shard.name: shard for shard in shards}
         self._by_symbol: dict[str, Shard] = {}
-        self._refresh_due = 0.0
+        self._refreshed = -REFRESH_S
+        """When the shards were asked last."""
+        self._refreshing = asyncio.Lock()
+        self._whole = False
+        """All of them have answered then."""
 
     def of_order(self, order_id: str) -> tuple[Shard, int]:
         """(shard, number) of an order id. Raises Problem 1007: it is none."""
@@ -76,11 +80,15 @@ class Routes:
 
     async def find(self, symbol: str) -> Shard:
         """Ask the shards. The first shard if it is nobody's. Raises Problem 1020: not all of them answer."""
-        if monotonic() >= self._refresh_due:
-            self._refresh_due = monotonic() + REFRESH_S
-            await self._refresh()
+        asked = monotonic()
+        async with self._refreshing:
+            # Who waited for another's refresh has had one; what is older may not know a new symbol.
+            if self._refreshed < asked:
+                await asyncio.sleep(max(0.0, self._refreshed + REFRESH_S - asked))
+                self._refreshed = monotonic()
+                await self._refresh()
         found = self._by_symbol.get(symbol)
-        if found is None and self._refresh_due == 0.0:
+        if found is None and not self._whole:
             raise Problem(NOT_LEADER, "not all shards tell their symbols; try again", retry_after_s=1)
         return found or self.shards[0]
 
@@ -89,11 +97,12 @@ class Routes:
             *(shard.reads.get("/api/v1/symbols") for shard in self.shards), return_exceptions=True
         )
         by_symbol: dict[str, Shard] = {}
+        self._whole = True
         for shard, answer in zip(self.shards, answers, strict=True):
             if isinstance(answer, BaseException) or answer.status != 200:
                 # What it serves is not known to have changed; a symbol nobody names may be its.
                 by_symbol |= {name: one for name, one in self._by_symbol.items() if one is shard}
-                self._refresh_due = 0.0
+                self._whole = False
                 continue
             for symbol in SYMBOLS.decode(answer.body).items:
                 by_symbol[symbol.symbol] = shard
@@ -101,8 +110,7 @@ class Routes:
 
     async def refused(self, code: int, symbol: str, by: Shard) -> Shard | None:
         """Another shard that has a symbol which this one does not have (any more)."""
-        if code not in MOVED or len(self.shards) == 1:
+        if code not in MOVED or self._by_symbol.pop(symbol, None) is None:
             return None
-        self._by_symbol.pop(symbol, None)
         found = await self.find(symbol)
         return found if found is not by else None

@@ -38,7 +38,7 @@ from tradsys.codec.errors import (
     Problem,
 )
 from tradsys.codec.json_v1 import OrderReply, client_order_id_of
-from tradsys.core.messages import STATUS_WORDS
+from tradsys.core.messages import NO_SUCH_ORDER, STATUS_WORDS
 from tradsys.v1 import orders_pb2 as pb
 from tradsys.venue.ports import READ, TRADE, Authenticator, Busy, Identity, Unauthorized
 
@@ -257,15 +257,16 @@ class OrderService:
     async def _get(self, asked: pb.GetOrderRequest, who: Identity, bearer: str) -> pb.Order:
         if asked.WhichOneof("by") == "client_order_id":
             key = client_order_id_of(asked.client_order_id)
-            missing: Problem | None = None
+            missing = Problem(NO_SUCH_ORDER)
             for shard in self._routes.shards:
                 try:
                     return await self._order(shard, f"/orders/by-client/{key}", bearer)
                 except Problem as problem:
-                    if problem.status != 404:
+                    # A shard that is away may have it; that is said only if no other one has.
+                    if problem.code == NOT_LEADER:
+                        missing = problem
+                    elif problem.status != 404:
                         raise
-                    missing = problem
-            assert missing is not None
             raise missing
         shard, number = self._routes.of_order(asked.order_id)
         return await self._order(shard, f"/orders/{shard.name}-{number}", bearer)
