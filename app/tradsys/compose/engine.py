@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from collections.abc import Callable, MutableSequence
 from typing import Any, Protocol, cast
@@ -34,6 +33,7 @@ from tradsys.adapters.page.waking import Bells
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
 from tradsys.compose.addresses import HOST, addresses, browser_origins
 from tradsys.compose.counting import EngineCounters
+from tradsys.compose.logs import access_log_out
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
     PAGE_FILE,
@@ -192,7 +192,9 @@ class Engine:
         self._gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
         self._spins = settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive)
         self._metrics_path = f"{settings.data_dir}/{METRICS_FILE}"
-        self.access_log = AccessLog(sys.stdout.buffer, "engine", settings.access_log == "errors")
+        self.access_log = AccessLog(
+            access_log_out(settings.log_format), "engine", settings.access_log == "errors"
+        )
         self._counters = EngineCounters(
             cast(MutableSequence[int], self._words),
             settings,
