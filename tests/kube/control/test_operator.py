@@ -258,6 +258,8 @@ def test_killed_every_few_writes_a_release_still_ends_as_it_should(run, in_a_nam
             venues.kill_after(lambda: 4)
             await venues.serve()
             await venues.ask(image="registry.example/tradsys:2")
+            # It is Stable until an operator has lived long enough to see the change.
+            await venues.until_phase("Gating")
             await venues.until_phase("Stable", passes=400)
 
             assert {shard: image for shard, (_, image) in (await venues.shard_pods()).items()} == {
