@@ -226,7 +226,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often history makes a snapshot; a start replays what came after it, about a second for 50,000."""
 
     profile: Literal["hft", "baseline"] = "hft"
-    """`hft` is our own loop with msgspec; `baseline` is gunicorn with meinheld and ujson, to measure against."""
+    """`hft` is our own loop with msgspec; `baseline` is gunicorn, meinheld and ujson, to compare with."""
     spin: Literal["auto", "always", "never"] = "auto"
     """Busy-polling: `auto` only where cpu_exclusive says so, `always` for benchmarks."""
     cpu_exclusive: bool = False
