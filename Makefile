@@ -220,6 +220,11 @@ compare: $(DEV_ENV) packages ## Measure this venue beside a Go service that does
 	@PYTHONPATH=. $(BIN)/python tests/bench/compare.py --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS_EACH),5) \
 	    --connections $(or $(CONNECTIONS),16)
 
+.PHONY: bench-compare
+bench-compare: $(DEV_ENV) packages ## Is this tree slower than BASE (a git ref; default: the last tag)? 0 no, 1 yes, 2 too noisy to tell.
+	@PYTHONPATH=. $(BIN)/python tests/bench/regression.py $(if $(BASE),--base $(BASE)) --rounds $(or $(ROUNDS),5) \
+	    --seconds $(or $(SECONDS_EACH),4) $(if $(KEEP),--keep)
+
 .PHONY: slo
 slo: $(DEV_ENV) ## Does this build hold its objectives? (PROFILE=target, phase1, phase2, ci; APP=another build; K6=docker.)
 	@$(if $(K6),,$(PYTHON) tools/build.py k6)
