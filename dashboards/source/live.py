@@ -6,12 +6,10 @@ Everything listens on 127.0.0.1 and on ports that the system picks, and ends wit
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import itertools
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -48,7 +46,6 @@ JOBS = {
 }
 """Job in Prometheus → the setting of its port."""
 READY_S, STOP_S = 180.0, 20.0
-PR_SET_PDEATHSIG = 1
 DEPTH = 20
 
 
@@ -72,9 +69,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _with_parent() -> None:
-    """In a child: end when the parent does, however that is."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _start(arguments: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+    """A child that ends when this process does, however that is."""
+    # Not by preexec_fn: a process that has used gRPC must not run Python between fork and exec.
+    return subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *arguments], **how)
 
 
 class Prometheus:
@@ -101,7 +99,7 @@ class Prometheus:
 
     def __enter__(self) -> Prometheus:
         with (self._directory / "prometheus.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = _start(
                 [
                     tool("prometheus"),
                     f"--config.file={self._config}",
@@ -112,7 +110,6 @@ class Prometheus:
                 ],
                 stdout=log,
                 stderr=log,
-                preexec_fn=_with_parent,
             )
         _until("Prometheus", lambda: self._is_ready())
         return self
@@ -194,12 +191,11 @@ class LiveVenue:
     def __enter__(self) -> LiveVenue:
         self._directory.mkdir(parents=True, exist_ok=True)
         with (self._directory / "venue.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = _start(
                 [sys.executable, "-m", "tradsys", "run"],
                 env=self.env,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_with_parent,
             )
         try:
             _until("the venue", self._is_ready)
@@ -239,12 +235,11 @@ class LiveVenue:
 
     def flow(self, seconds: float, *options: str) -> subprocess.Popen[bytes]:
         """A generated order flow for so long."""
-        return subprocess.Popen(
+        return _start(
             [sys.executable, "-m", "tradsys", "flow", "--duration", f"{seconds:.0f}s", *options],
             env=self.env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_with_parent,
         )
 
 
@@ -292,7 +287,7 @@ class Load:
             "K6_PROMETHEUS_RW_TREND_STATS": "p(50),p(95),p(99),max",
             "K6_PROMETHEUS_RW_PUSH_INTERVAL": "1s",
         }
-        return subprocess.Popen(
+        return _start(
             [
                 *(tool("k6"), "run", "--quiet", "--no-usage-report", "--address", ""),
                 *("-o", "experimental-prometheus-rw", str(ROOT / "loadtests" / "order_flow.js")),
@@ -300,7 +295,6 @@ class Load:
             env=os.environ | own,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_with_parent,
         )
 
     def _call(self) -> None:
