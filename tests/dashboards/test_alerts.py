@@ -314,7 +314,9 @@ def test_an_alert_says_what_it_is_and_has_a_runbook(rule):
 
 
 def test_every_runbook_has_its_alert():
-    assert {path.stem for path in RUNBOOKS.glob("*.md")} == {rule["alert"] for rule in alert_rules()}
+    # Those of the operator belong to alerts that its chart brings.
+    ours = {path.stem for path in RUNBOOKS.glob("*.md") if not path.stem.startswith("operator-")}
+    assert ours == {rule["alert"] for rule in alert_rules()}
 
 
 def test_the_readme_lists_exactly_the_alerts():

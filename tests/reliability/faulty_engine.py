@@ -1,6 +1,6 @@
 """An engine that kills itself at a named step of its n-th append: `faulty_engine.py MOMENT N`.
 
-The engine is the real one; only its file port, or its venue, ends the process where it is told to.
+The engine is the real one; only its file port, or its journal, ends the process where it is told to.
 """
 
 from __future__ import annotations
@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from tradsys.adapters.log.files import OsFiles
+from tradsys.adapters.log.writer import LogWriter
+from tradsys.codec.frame import HEADER
 from tradsys.compose import engine
 from tradsys.compose.start import start_engine
 from tradsys.settings import load
-from tradsys.venue.venue import Outcome, Venue
+
+
+HALF_BYTES = HEADER.size + 20
 
 
 def die() -> None:
@@ -35,7 +38,8 @@ class DyingFiles(OsFiles):
         if DyingFiles.moment == "before_write":
             die()
         if DyingFiles.moment == "half_written":
-            super().write(handle, bytes(data)[: len(data) // 2], offset)
+            # Less than the first frame of a turn: a whole one would be an order that was written.
+            super().write(handle, bytes(data)[:HALF_BYTES], offset)
             die()
         written = super().write(handle, data, offset)
         if DyingFiles.moment == "after_write":
@@ -43,23 +47,23 @@ class DyingFiles(OsFiles):
         return written
 
 
-class DyingVenue(Venue):
-    batches_left = 0
+class DyingWriter(LogWriter):
+    commits_left = 0
 
-    def process(self, commands: Sequence[Any]) -> list[Outcome]:
-        outcomes = super().process(commands)
-        if DyingVenue.batches_left:
-            DyingVenue.batches_left -= 1
-            if not DyingVenue.batches_left:
+    def commit(self) -> None:
+        before = self.writes
+        super().commit()
+        if DyingWriter.commits_left and self.writes > before:
+            DyingWriter.commits_left -= 1
+            if not DyingWriter.commits_left:
                 die()
-        return outcomes
 
 
 if __name__ == "__main__":
     moment, count = sys.argv[1], int(sys.argv[2])
     if moment == "before_reply":
-        DyingVenue.batches_left = count
-        engine.Venue = DyingVenue  # type: ignore[misc]
+        DyingWriter.commits_left = count
+        engine.LogWriter = DyingWriter  # type: ignore[misc]
     else:
         DyingFiles.moment, DyingFiles.appends_left = moment, count
         engine.OsFiles = DyingFiles  # type: ignore[misc]

@@ -185,7 +185,7 @@ def test_who_is_refused_learns_nothing_and_loses_the_connection(
         body = reply.json
         assert (reply.status, body["code"], body["message"]) == told
         assert body["details"] == {}
-        assert ("close" in reply.headers["connection"]) == (reply.status == 401)
+        assert ("close" in reply.headers.get("connection", "")) == (reply.status == 401)
 
 
 @pytest.mark.parametrize(

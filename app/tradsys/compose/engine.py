@@ -331,6 +331,7 @@ class Engine:
         try:
             self.journal.commit()
         except JournalError as error:
+            self.access_log.fault("", error)
             self._fail(error)
             page = self.page
             position = page.published_seq, page.durable_seq, self.journal.epoch

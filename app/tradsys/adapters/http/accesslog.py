@@ -38,14 +38,17 @@ class AccessLog:
         else:
             self.dropped += 1
 
-    def fault(self, req: EdgeRequest, fault: BaseException) -> None:
-        """A fault in full, at once: it may be the last thing that this process says."""
+    def fault(self, request_id: str, fault: BaseException) -> None:
+        """A fault in full, at once: it may be the last thing that this process says.
+
+        `request_id` is "" if it is not one request's.
+        """
         line = {
             "ts": str(time.time_ns()),
             "level": "error",
             "process": self._process,
             "event": "fault",
-            "request_id": req.id,
+            "request_id": request_id,
             "error": f"{type(fault).__name__}: {fault}",
             "trace": "".join(traceback.format_exception(fault))[-8000:],
         }

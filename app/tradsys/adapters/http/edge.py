@@ -243,7 +243,7 @@ class Edge:
             self._failed(fault)
         self.answer(req, resp, Problem(PROCESSING_FAILED, close=True))
         if self._access_log is not None:
-            self._access_log.fault(req, fault)
+            self._access_log.fault(req.id, fault)
 
 
 def answer_problem(req: EdgeRequest, resp: EdgeResponse, problem: Problem, request_id: str = "") -> None:
