@@ -21,6 +21,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +41,16 @@ PORTS = (
 )
 PROFILE = os.environ.get("PROFILE", "hft")
 """The same tests hold for the profile `baseline`."""
-WITH_US = ("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()
-"""A run of tests that is killed leaves no venue behind."""
+
+
+def with_us() -> list[str]:
+    """A run of tests that is killed leaves no venue behind."""
+    # The kernel means the thread that has started it: of another one it would not outlive the end.
+    if threading.current_thread() is not threading.main_thread() or not shutil.which("setpriv"):
+        return []
+    return ["setpriv", "--pdeathsig", "KILL", "--"]
+
+
 READY_S = 60.0
 """How long a start may take; a machine that runs other tests too is slow."""
 
@@ -104,7 +113,7 @@ class RunningVenue:
             if name not in self.processes:
                 with open(self.directory / f"{name}.log", "ab") as log:
                     self.processes[name] = subprocess.Popen(
-                        [*WITH_US, sys.executable, "-m", "tradsys", "serve", name],
+                        [*with_us(), sys.executable, "-m", "tradsys", "serve", name],
                         env=self.env, stdout=log, stderr=log, process_group=0,
                     )  # fmt: skip
         deadline = time.monotonic() + READY_S
