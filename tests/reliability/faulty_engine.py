@@ -17,7 +17,6 @@ from tradsys.compose import engine
 from tradsys.compose.start import start_engine
 from tradsys.settings import load
 
-
 HALF_BYTES = HEADER.size + 20
 
 
