@@ -33,7 +33,12 @@ def main() -> int:
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["tradsys"]["coverage"]
     coverage("combine", "--quiet")
     coverage("json", "--quiet", "-o", str(REPORT))
-    files = {name: file["summary"] for name, file in json.loads(REPORT.read_text())["files"].items()}
+    # Tests also run copies of the package, with a bug planted; those count for nothing.
+    files = {
+        name: file["summary"]
+        for name, file in json.loads(REPORT.read_text())["files"].items()
+        if name.startswith("app/")
+    }
     missed = 0
     for group in rules["groups"]:
         chosen = [file for name, file in files.items() if any(part in name for part in group["holds"])]
