@@ -28,6 +28,8 @@ def start_logging(process: str, log_format: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("tradsys").setLevel(logging.INFO)
+    # A client's bytes that are no message would be a traceback each; our own faults are told by the gateway.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 
 
