@@ -12,7 +12,6 @@ from wsgiref.types import WSGIApplication
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
-from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.http.accesslog import AccessLog
 from tradsys.adapters.http.app import (
     ByPort,
@@ -40,6 +39,7 @@ from tradsys.compose.pieces import (
     end,
     internal_secret,
     pinning,
+    token_verifier,
     venue_keys,
 )
 from tradsys.compose.replay import progress_bar, recover_shard
@@ -171,13 +171,8 @@ class Engine:
         revocations = Revocations()
         for (jti, account), (until, expires) in shard.revocations.items():
             revocations.revoke(RevokeToken(jti, account, until, expires), 0)
-        self.verifier = TokenVerifier(
-            keys,
-            settings.token_issuer,
-            settings.token_audience,
-            revocations,
-            cast(MutableSequence[int], self.page.metrics),
-            verifications_per_s=settings.token_verifications_per_s,
+        self.verifier = token_verifier(
+            settings, keys, revocations, cast(MutableSequence[int], self.page.metrics)
         )
         self._revocations = revocations
         self._words = self.page.metrics

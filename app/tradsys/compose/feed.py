@@ -12,7 +12,6 @@ import uvloop
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import Revocations
-from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.feed.candles import KnownCandles
 from tradsys.adapters.feed.follower import Follower, Restored
 from tradsys.adapters.feed.process import Feed
@@ -27,7 +26,15 @@ from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.page.waking import Sleeper
 from tradsys.compose.addresses import browser_origins
 from tradsys.compose.ops import ops_server
-from tradsys.compose.pieces import Stop, end, internal_secret, pragmas, venue_keys, wait_for_page
+from tradsys.compose.pieces import (
+    Stop,
+    end,
+    internal_secret,
+    pragmas,
+    token_verifier,
+    venue_keys,
+    wait_for_page,
+)
 from tradsys.core.candles import INTERVALS
 from tradsys.core.shard import Shard
 from tradsys.exposition import Rate, Samples, one
@@ -59,14 +66,7 @@ def serve_feed(settings: Settings) -> int:
     revocations = Revocations()
     follower = Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain))
     try:
-        verifier = TokenVerifier(
-            venue_keys(settings),
-            settings.token_issuer,
-            settings.token_audience,
-            revocations,
-            [0] * metrics.WORDS_USED,
-            verifications_per_s=settings.token_verifications_per_s,
-        )
+        verifier = token_verifier(settings, venue_keys(settings), revocations)
         feed = Feed(
             host=settings.host,
             port=settings.ws_port,

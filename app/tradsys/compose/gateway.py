@@ -11,7 +11,6 @@ from typing import Any
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import Revocations
-from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.gateway.events import Events, Restored
 from tradsys.adapters.gateway.process import Gateway, Tls
 from tradsys.adapters.gateway.routes import Routes, Shard
@@ -24,7 +23,7 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page
 from tradsys.compose.ops import ops_server
-from tradsys.compose.pieces import Stop, end, internal_secret, venue_keys, wait_for_page
+from tradsys.compose.pieces import Stop, end, internal_secret, token_verifier, venue_keys, wait_for_page
 from tradsys.core import shard as core
 from tradsys.core.messages import RevokeToken
 from tradsys.exposition import Samples
@@ -52,14 +51,7 @@ def serve_gateway(settings: Settings) -> int:
 def _serve(settings: Settings, page: Page | None) -> int:
     words = [0] * metrics.GATEWAY.used
     revocations = Revocations()
-    verifier = TokenVerifier(
-        venue_keys(settings),
-        settings.token_issuer,
-        settings.token_audience,
-        revocations,
-        [0] * metrics.WORDS_USED,
-        verifications_per_s=settings.token_verifications_per_s,
-    )
+    verifier = token_verifier(settings, venue_keys(settings), revocations)
 
     def clock() -> int:
         return time.time_ns() if page is None else max(time.time_ns(), page.words[ENGINE_TIME_NS])

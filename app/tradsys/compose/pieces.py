@@ -8,11 +8,14 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from threading import Thread
 from typing import Any
 
+from tradsys import metrics
 from tradsys.adapters.auth.keys import HmacKey, JwksFile, Keys, create_key
+from tradsys.adapters.auth.revocation import Revocations
+from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.history.sqlite import Pragmas
 from tradsys.adapters.page.page import Page, PageError, boot_id
 from tradsys.codec.errors import UNAUTHORIZED
@@ -91,6 +94,20 @@ def venue_keys(settings: Settings) -> Keys:
         with contextlib.suppress(FileExistsError):
             create_key(path)
     return HmacKey.load(path)
+
+
+def token_verifier(
+    settings: Settings, keys: Keys, revocations: Revocations, words: MutableSequence[int] | None = None
+) -> TokenVerifier:
+    """Who judges tokens; it counts in the shard's `words`, or, without them, for nobody."""
+    return TokenVerifier(
+        keys,
+        settings.token_issuer,
+        settings.token_audience,
+        revocations,
+        [0] * metrics.WORDS_USED if words is None else words,
+        verifications_per_s=settings.token_verifications_per_s,
+    )
 
 
 def pragmas(settings: Settings) -> Pragmas:

@@ -12,7 +12,6 @@ from wsgiref.types import WSGIApplication
 
 from tradsys import metrics
 from tradsys.adapters.auth.revocation import Revocations
-from tradsys.adapters.auth.tokens import TokenVerifier
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.http.accesslog import AccessLog
@@ -27,7 +26,7 @@ from tradsys.adapters.query.server import PLACES, WORKERS, QueryServer
 from tradsys.compose.addresses import addresses, browser_origins
 from tradsys.compose.logs import access_log_out
 from tradsys.compose.ops import ops_server
-from tradsys.compose.pieces import Stop, close_header, pragmas, venue_keys, wait_for_page
+from tradsys.compose.pieces import Stop, close_header, pragmas, token_verifier, venue_keys, wait_for_page
 from tradsys.compose.query_api import OPERATIONS
 from tradsys.counting import SharedRows
 from tradsys.exposition import Samples, one
@@ -48,14 +47,7 @@ def serve_query(settings: Settings) -> int:
 
     def make_app(place: int) -> WSGIApplication:
         revocations = Revocations()
-        verifier = TokenVerifier(
-            venue_keys(settings),
-            settings.token_issuer,
-            settings.token_audience,
-            revocations,
-            [0] * metrics.WORDS_USED,
-            verifications_per_s=settings.token_verifications_per_s,
-        )
+        verifier = token_verifier(settings, venue_keys(settings), revocations)
         past = ReadModelReader(Path(settings.data_dir) / READMODEL_NAME, pragmas(settings))
         log = AccessLog(
             access_log_out(settings.log_format), "query", errors_only=settings.access_log == "errors"
