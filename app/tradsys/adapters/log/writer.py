@@ -63,8 +63,8 @@ class LogWriter:
         self._durable = durable
         self._grouped = grouped
         self._group: list[bytes] = []
-        """Frames that wait for `commit`, which go to `_group_offset`."""
-        self._group_offset = 0
+        """Frames that wait for `commit`, from command `_group_seq` on; they go to `_group_offset`."""
+        self._group_offset = self._group_seq = 0
         self._segment_bytes = segment_bytes
         self._frame_bytes_max = segment_bytes - SEGMENT_START_BYTES_MAX - END_BYTES
         self._sync = LogSync(directory, files, progress)
@@ -143,21 +143,16 @@ class LogWriter:
             if size > self._frame_bytes_max:
                 self._fail(f"seq {first_seq} takes {size} bytes, more than a segment holds")
             self._roll(time_ns)
-        if not self._grouped:
-            self._put(COMMANDS_FRAME, first_seq, len(entries), time_ns, payload)
-            self.seq += len(entries)
-            self._publish()
-            return
         frame = encode_frame(
             self.chain, COMMANDS_FRAME, self._durable, self.epoch, first_seq, len(entries), time_ns, payload
         )
         if not self._group:
-            self._group_offset = self.offset
+            self._group_offset, self._group_seq = self.offset, first_seq
         self._group.append(frame)
         self.chain = frame[-CHAIN_BYTES:]
         self.offset += size
         self.seq += len(entries)
-        if self.offset - self._group_offset > GROUP_BYTES_MAX:
+        if not self._grouped or self.offset - self._group_offset > GROUP_BYTES_MAX:
             self.commit()
 
     def commit(self) -> None:
@@ -167,7 +162,7 @@ class LogWriter:
             return
         frames = group[0] if len(group) == 1 else b"".join(group)
         group.clear()
-        self._write_or_fail(frames, self._group_offset, self.seq)
+        self._write_or_fail(frames, self._group_offset, self._group_seq)
         self._publish()
 
     def _publish(self) -> None:
