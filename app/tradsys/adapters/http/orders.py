@@ -86,8 +86,8 @@ class Desk:
         read_order: Callable[[bytes], NewOrder] = decode_new_order,
         write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
-        """`count_order` hears how long an order took, in ns; `query_url` may have "{host}" for the host
-        that the request names."""
+        """`answered` takes note of each order's times, by perf_counter: came, let in, decoded, applied,
+        answer made. `query_url` may have "{host}" for the host that the request names."""
         self.venue = venue
         self.shard_name = venue.shard.name
         self.query_url = query_url
