@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from httpx2 import HTTPStatusError
-from lightkube import AsyncClient
+from lightkube import ApiError, AsyncClient
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.types import CascadeType
 
@@ -61,40 +61,48 @@ class Cluster:
     """One connection to one cluster."""
 
     def __init__(self, client: AsyncClient, before_write: Callable[[], None] = lambda: None):
-        """`before_write` is called before each write; what it raises ends the pass as a crash would."""
+        """`before_write` is called before each write; what it raises ends the pass before it."""
         self._client = client
         self._before_write = before_write
 
-    async def list(
+    async def list_if_any(
         self, api_version: str, kind: str, namespace: str, labels: dict[str, Any]
     ) -> list[Manifest] | None:
-        """Objects of a namespace by labels; None: the cluster has no such kind, or shows it to nobody.
-
-        Raises HTTPError.
-        """
+        """As `list`, of a kind that a cluster may lack: None if it does, or shows it to nobody."""
         try:
-            found = [
-                dict(each)
-                async for each in self._client.list(
-                    RESOURCES[(api_version, kind)], namespace=namespace, labels=labels
-                )
-            ]
+            return await self.list(api_version, kind, namespace, labels)
         except HTTPStatusError as error:
             if code_of(error) in (NOT_FOUND, FORBIDDEN):
                 return None
             raise
+
+    async def list(
+        self, api_version: str, kind: str, namespace: str, labels: dict[str, Any]
+    ) -> list[Manifest]:
+        """Objects of a namespace by labels; the namespace `*` is all of them.
+
+        Raises HTTPError, also for 403 and 404: an API server that has just started answers so for a moment,
+        and that must not look as if nothing were there.
+        """
+        found = [
+            dict(each)
+            async for each in self._client.list(
+                RESOURCES[(api_version, kind)], namespace=namespace, labels=labels
+            )
+        ]
         for each in found:
             # Items of a list carry neither.
             each["apiVersion"], each["kind"] = api_version, kind
         return found
 
     async def get(self, ref: Ref, namespace: str) -> Manifest | None:
-        """None: there is none. Raises HTTPError."""
+        """None: there is none. Raises HTTPError, also if the kind is not served (yet)."""
         try:
             found = await self._client.get(
                 RESOURCES[(ref.api_version, ref.kind)], ref.name, namespace=namespace
             )
-        except HTTPStatusError as error:
+        except ApiError as error:
+            # A kind that is not served answers 404 without a Status, which is no ApiError.
             if code_of(error) == NOT_FOUND:
                 return None
             raise

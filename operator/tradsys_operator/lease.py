@@ -1,9 +1,11 @@
 """Who leads: a Lease, renewed while it is held. Two operators at once are only slow, not wrong (status writes
-carry a resourceVersion), but nobody writes once the lease is gone: the process ends."""
+carry a resourceVersion), but nobody writes once the lease may be gone: each write asks the clock first
+(`must_hold`), so that a process that was stopped for a while ends before it acts on what it saw then."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -40,6 +42,7 @@ class Lease:
         self._monotonic = monotonic
         self._seen_version = ""
         self._seen_at = 0.0
+        self._renewed_at = -RENEW_DEADLINE_S
 
     async def acquire(self) -> None:
         """Wait until this process leads."""
@@ -48,18 +51,19 @@ class Lease:
 
     async def keep(self) -> None:
         """Renew for ever. Raises LeaseLost."""
-        renewed = self._monotonic()
         while True:
             await asyncio.sleep(RETRY_S)
-            try:
-                async with asyncio.timeout(max(0.1, renewed + RENEW_DEADLINE_S - self._monotonic())):
-                    held = await self._try()
-            except TimeoutError:
-                held = False
-            if held:
-                renewed = self._monotonic()
-            elif self._monotonic() - renewed >= RENEW_DEADLINE_S:
-                raise LeaseLost(f"not renewed for {RENEW_DEADLINE_S:.0f} s")
+            left_s = self._renewed_at + RENEW_DEADLINE_S - self._monotonic()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.1, left_s)):
+                    if await self._try():
+                        continue
+            self.must_hold()
+
+    def must_hold(self) -> None:
+        """Before each write. Raises LeaseLost: somebody else may lead now."""
+        if self._monotonic() - self._renewed_at >= RENEW_DEADLINE_S:
+            raise LeaseLost(f"not renewed for {RENEW_DEADLINE_S:.0f} s")
 
     async def release(self) -> None:
         """Let the next one lead at once."""
@@ -73,10 +77,15 @@ class Lease:
 
     async def _try(self) -> bool:
         """Take or renew it. False: somebody else holds it, or the API server does not answer."""
+        asked_at = self._monotonic()
         try:
-            return await self._take()
+            held = await self._take()
         except HTTPError:
             return False
+        if held:
+            # From before it was asked: others count from when they saw the answer.
+            self._renewed_at = asked_at
+        return held
 
     async def _take(self) -> bool:
         found = await self._cluster.get(Ref(*LEASE, self._name), self._namespace)

@@ -61,14 +61,22 @@ async def venue(
     spec = msgspec.convert(found["spec"], VenueSpec)
     status = msgspec.convert(found.get("status") or {}, VenueStatus)
     own = {names.VENUE: who.name}
-    stored, runs, pods, *lists = await asyncio.gather(
-        cluster.list("apps/v1", "ControllerRevision", who.namespace, own | OURS),
-        cluster.list(API_VERSION, "GateRun", who.namespace, own),
-        cluster.list("v1", "Pod", who.namespace, own | {names.PART: "shard"}),
-        *(cluster.list(*kind, who.namespace, own) for kind in RENDERED),
+    (stored, runs, pods), lists = await asyncio.gather(
+        asyncio.gather(
+            cluster.list("apps/v1", "ControllerRevision", who.namespace, own | OURS),
+            cluster.list(API_VERSION, "GateRun", who.namespace, own),
+            cluster.list("v1", "Pod", who.namespace, own | {names.PART: "shard"}),
+        ),
+        asyncio.gather(
+            *(
+                cluster.list_if_any(*kind, who.namespace, own)
+                if kind in OPTIONAL
+                else cluster.list(*kind, who.namespace, own)
+                for kind in RENDERED
+            )
+        ),
     )
-    stored = [each for each in stored or [] if _owned_by(each, who.uid)]
-    pods = pods or []
+    stored = [each for each in stored if _owned_by(each, who.uid)]
     answers = dict(
         zip(
             (pod["metadata"]["name"] for pod in pods),
@@ -89,7 +97,7 @@ async def venue(
             if _owned_by(each, who.uid)
         },
         pods=pods,
-        gate_runs=[_gate_run(each) for each in runs or [] if _owned_by(each, who.uid)],
+        gate_runs=[_gate_run(each) for each in runs if _owned_by(each, who.uid)],
         kinds=frozenset(
             kind
             for kind, listed in zip(RENDERED, lists, strict=True)
@@ -164,9 +172,7 @@ async def gate_run(
         cluster.get(Ref(API_VERSION, "Venue", run.spec.venue), who.namespace),
     )
     gate_pods = {
-        pod["metadata"]["name"]: pod
-        for pod in pods or []
-        if pod["metadata"]["labels"].get(names.PART) == "gate"
+        pod["metadata"]["name"]: pod for pod in pods if pod["metadata"]["labels"].get(names.PART) == "gate"
     }
     texts: dict[str, pinning.Evidence] = {}
     for name, pod in gate_pods.items():
@@ -176,14 +182,14 @@ async def gate_run(
             texts[name] = pinning.evidence_of(answer)
     return run, gate.Seen(
         pods=gate_pods,
-        jobs={job["metadata"]["name"]: job for job in jobs or []},
+        jobs={job["metadata"]["name"]: job for job in jobs},
         k6_pods={
             pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]: pod
-            for pod in pods or []
+            for pod in pods
             if "batch.kubernetes.io/job-name" in pod["metadata"]["labels"]
         },
         evidence=texts,
-        revisions={each["metadata"]["labels"][names.REVISION]: revisions.read(each) for each in stored or []},
+        revisions={each["metadata"]["labels"][names.REVISION]: revisions.read(each) for each in stored},
         wanted=_wanted(asking, who.name),
     )
 

@@ -15,12 +15,13 @@ from typing import Any
 import aiohttp
 import kopf
 from aiohttp import web
+from httpx2 import HTTPError
 from lightkube import AsyncClient
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from tradsys_operator import metrics, names
-from tradsys_operator.api import GROUP, VERSION
+from tradsys_operator.api import API_VERSION, GROUP, VERSION
 from tradsys_operator.cluster import Cluster
 from tradsys_operator.evidence import HttpWitnesses
 from tradsys_operator.lease import Lease, LeaseLost
@@ -29,6 +30,7 @@ from tradsys_operator.work import Key, Operator, Queue, work
 WORKERS = 4
 SILENCE_S_MAX = 600.0
 """A leader that heard nothing for so long has lost its watches; a resync comes every two minutes."""
+SERVED_S = 1.0
 LEASE_NAME = "tradsys-operator"
 CHILDREN = (
     ("", "v1", "pods"),
@@ -76,13 +78,14 @@ async def run(options: Options, client: AsyncClient | None = None) -> int:
     """Lead when it is one's turn; returns the exit code when told to stop or when the lease is lost."""
     client = client or AsyncClient()
     identity = options.identity or f"{socket.gethostname()}-{os.getpid()}"
-    cluster, pulse, queue = Cluster(client), Pulse(), Queue()
+    pulse, queue = Pulse(), Queue()
     site = await _serve(options, pulse)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    lease = Lease(cluster, options.operator_namespace, LEASE_NAME, identity)
+    lease = Lease(Cluster(client), options.operator_namespace, LEASE_NAME, identity)
+    cluster = Cluster(client, before_write=lease.must_hold)
     stopping = asyncio.create_task(stop.wait())
     try:
         if not await _first(stopping, asyncio.create_task(lease.acquire())):
@@ -95,7 +98,7 @@ async def run(options: Options, client: AsyncClient | None = None) -> int:
             operator = Operator(cluster, HttpWitnesses(session), options.operator_namespace, identity)
             tasks = [
                 asyncio.create_task(lease.keep()),
-                asyncio.create_task(_watch(options, queue, pulse)),
+                asyncio.create_task(_watch(options, cluster, queue, pulse)),
                 *(asyncio.create_task(work(queue, operator.once, pulse.beat)) for _ in range(WORKERS)),
             ]
             return await _until_the_end(stopping, tasks, lease)
@@ -141,7 +144,25 @@ def keys_of(labels: dict[str, str], namespace: str) -> list[Key]:
     return keys
 
 
-async def _watch(options: Options, queue: Queue, pulse: Pulse) -> None:
+async def _served(options: Options, cluster: Cluster) -> None:
+    """Wait until the API server knows our kinds: kopf looks once, and would never watch what it did not
+    find."""
+    told = False
+    while True:
+        try:
+            for kind in ("Venue", "GateRun"):
+                for namespace in options.namespaces or ("*",):
+                    await cluster.list(API_VERSION, kind, namespace, {})
+            return
+        except HTTPError as error:
+            if not told:
+                log.warning("venues can't be listed yet: %s", error)
+            told = True
+            await asyncio.sleep(SERVED_S)
+
+
+async def _watch(options: Options, cluster: Cluster, queue: Queue, pulse: Pulse) -> None:
+    await _served(options, cluster)
     registry = kopf.OperatorRegistry()
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False

@@ -19,6 +19,7 @@ from tradsys_operator import gate, metrics, observe, reconcile, times, tokens
 from tradsys_operator.api import API_VERSION, GateRunStatus, VenueStatus
 from tradsys_operator.cluster import CONFLICT, Cluster, code_of
 from tradsys_operator.evidence import Witnesses
+from tradsys_operator.lease import LeaseLost
 from tradsys_operator.plans import Manifest, Plan, Ref
 from tradsys_operator.render.gate import ACCOUNT
 
@@ -158,7 +159,7 @@ def without_nothing(value: Any) -> Any:
 async def work(
     queue: Queue, once: Callable[[Key], Awaitable[float | None]], heard: Callable[[], None]
 ) -> None:
-    """One worker, for ever."""
+    """One worker, for ever. Raises LeaseLost."""
     failures: dict[Key, int] = {}
     while True:
         key = await queue.take()
@@ -175,6 +176,8 @@ async def work(
                 "conflict" if isinstance(error, HTTPStatusError) and code_of(error) == CONFLICT else "failed"
             )
             log.warning("%s %s/%s: %s; again in %.0f s", key.kind, key.namespace, key.name, error, again_s)
+        except LeaseLost:
+            raise
         except Exception:
             # A fault in the operator must not stop the other venues.
             failures[key] = failures.get(key, 0) + 1
