@@ -411,9 +411,13 @@ class Gate(Api, frozen=True, kw_only=True):
     """How a release is judged before it takes traffic."""
 
     compare: Annotated[Compare, Meta(description="Bounds.")] = Compare()
-    pinning: Annotated[Literal["None", "Preferred", "Required"], Meta(description="Of the gate pod.")] = (
-        "Preferred"
-    )
+    pinning: Annotated[
+        Literal["None", "Preferred", "Required"],
+        Meta(
+            description="Of the gate pod. `Preferred` and `Required` need as many spare CPUs as one engine; "
+            "`None` needs no spare one: both revisions are compared on shared CPUs."
+        ),
+    ] = "Preferred"
     timeout_seconds: Annotated[int, Meta(ge=30, le=86400, description="Of one round.")] = 600
     k6: Annotated[K6, Meta(description="Load.")] = K6()
     prometheus: Annotated[

@@ -279,6 +279,10 @@ def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verd
     candidate = [each for each in rounds if each.side == "candidate"]
     if not stable or not candidate:
         return Verdict("Inconclusive", "NoVerdict", "there were no rounds of both sides")
+    few = [each for each in rounds if each.samples < compare.min_samples]
+    too_few = [f"round {each.index} ({each.side}): {each.samples} of {compare.min_samples}" for each in few]
+    if any(each.side == "stable" for each in few):
+        return Verdict("Inconclusive", "TooFewSamples", "; ".join(too_few))
     if any(_bad(each) for each in stable):
         text = "the stable revision misses the thresholds too: this says nothing about the candidate"
         return Verdict("Inconclusive", "BaselineFails", text)
@@ -295,6 +299,9 @@ def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verd
         f"{len(candidate)} rounds each"
     )
     ratios = {"latency_ratio_percent": round(latency), "throughput_ratio_percent": round(throughput)}
+    # The same load was offered to both: where only the candidate answered too little, it is the slower one.
+    if few and throughput >= compare.min_throughput_ratio_percent:
+        return Verdict("Inconclusive", "TooFewSamples", "; ".join(too_few))
     if latency > compare.max_latency_ratio_percent:
         return Verdict("Fail", "Slower", figures, **ratios)
     if throughput < compare.min_throughput_ratio_percent:
@@ -323,8 +330,6 @@ def _doubt(each: Round, compare: Compare, pinned: bool) -> Verdict | None:
     summary = summary_of(each.summary)
     if summary is None or str(compare.percentile) not in summary.latency_us:
         return Verdict("Inconclusive", "NoVerdict", f"{where}: the summary can't be read")
-    if each.samples < compare.min_samples:
-        return Verdict("Inconclusive", "TooFewSamples", f"{where}: {each.samples} of {compare.min_samples}")
     if each.latency_microseconds <= 0 or each.throughput_per_second <= 0:
         return Verdict("Inconclusive", "NoVerdict", f"{where}: nothing was measured")
     if pinned and each.pinning != "Pinned":

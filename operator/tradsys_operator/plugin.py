@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 ORDERS = {
-    "promote": "end baking: the candidate has passed its gate",
+    "promote": "end baking, or let bake what its gate has refused",
     "abort": "take the candidate back; the stable revision serves",
     "retry": "try again what paused or failed",
 }

@@ -2,7 +2,8 @@
 
     Pending → Deploying → Gating → Switching (shard by shard) → Baking → Stable
     any → RollingBack → Failed (the stable revision keeps serving)
-    no verdict → Paused (retry, abort; promote only what has passed its gate)
+    no verdict → Paused (retry, abort; nothing to promote without evidence)
+    Failed by its gate and promoted by hand → Switching, Baking: the objectives decide
 
 The first revision of a venue has nothing to be compared with: Pending → Deploying → Stable. A revision among
 the last `rollbackWindow` that served needs no gate: Pending → Switching.
@@ -134,7 +135,7 @@ def _obey(status: VenueStatus, seen: Seen, now: int, spec: VenueSpec) -> Step | 
             return _abort(status, now)
         if verb == names.RETRY:
             return _retry(spec, status, seen, now)
-        return _promote(status, now)
+        return _promote(spec, status, seen, now)
     return None
 
 
@@ -171,8 +172,11 @@ def _retry(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
     return Step(status, [Event("Warning", "NothingToRetry", "no release is paused or failed")])
 
 
-def _promote(status: VenueStatus, now: int) -> Step:
-    rollout = status.rollout
+def _promote(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
+    rollout, failed, run = status.rollout, status.failed, seen.gate_run
+    refused = run is not None and run.verdict == "Fail"
+    if rollout is not None and failed is not None and failed.revision == seen.wanted and refused:
+        return _forced(spec, status, rollout, failed, now)
     if rollout is None or not rollout.gated:
         return Step(
             status,
@@ -187,6 +191,22 @@ def _promote(status: VenueStatus, now: int) -> Step:
     if status.phase == "Baking" or rollout.paused_in == "Baking":
         return _promoted(status, now, "PromotedByHand", "baking ended by hand")
     return Step(status, [Event("Warning", "PromotionRefused", f"nothing to promote in phase {status.phase}")])
+
+
+def _forced(
+    spec: VenueSpec, status: VenueStatus, rollout: RolloutStatus, failed: RevisionStatus, now: int
+) -> Step:
+    """Somebody has read the evidence and wants the release nevertheless. It bakes like any other, and nobody
+    can cut that short: `gated` stays False."""
+    begun = structs.replace(rollout, started_at=times.text(now), switched=[], reason="Forced")
+    event = Event("Warning", "Forced", f"revision {failed.revision} goes on by hand, against its gate")
+    return _to(
+        structs.replace(status, candidate=failed, failed=None, rollout=begun),
+        "Switching",
+        now,
+        event,
+        now + spec.rollout.progress_deadline_seconds,
+    )
 
 
 # --- phases -----------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ KEY_FILE, TOKEN_FILE = "hs256.key", "token"
 CONTAINERS = (names.ENGINE, names.HISTORY)
 """Matching and what it leans on; streams and the read model's REST are not what the gate compares."""
 SEED_ORDERS = 2000
+SHARED_CPU = "100m"
+"""What a container asks for when the gate needs no CPU of its own."""
 JOB_MARGIN_S = 60
 
 PROFILES: dict[str, dict[str, int]] = {
@@ -61,6 +63,9 @@ def gate_pod(venue: str, gate_run: str, name: str, revision: Revision, gate: Gat
     spec["containers"] = [each for each in spec["containers"] if each["name"] in CONTAINERS]
     for container in spec["containers"]:
         container["env"] = [_for_the_gate(each, gate) for each in container["env"]]
+        if gate.pinning == "None":
+            # Less than its limit: the pod is not Guaranteed, it shares, and fits where no CPU is spare.
+            container["resources"]["requests"]["cpu"] = SHARED_CPU
         # Nobody waits for this pod: it goes at once.
         container.pop("lifecycle", None)
     spec["volumes"] = [

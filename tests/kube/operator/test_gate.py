@@ -88,6 +88,17 @@ def test_too_few_samples_are_no_verdict():
     assert said(rounds((100, 100), (50, 50), samples=9_999)) == ("Inconclusive", "TooFewSamples")
 
 
+def test_a_candidate_that_answers_too_little_of_the_load_that_the_stable_revision_answers_fails():
+    assert said(rounds((100, 100), (900, 900), samples=2_500, rate=250)) == ("Fail", "Slower")
+    assert said(rounds((100, 100), (100, 100), samples=2_500, rate=250)) == ("Fail", "LessThroughput")
+
+
+def test_too_few_samples_of_the_stable_revision_are_no_verdict_whatever_the_candidate_did():
+    few = [a_round(0, "stable", 100, samples=9_999), a_round(1, "candidate", 900, rate=100)]
+
+    assert said(few) == ("Inconclusive", "TooFewSamples")
+
+
 def test_no_rounds_are_no_verdict():
     assert said([]) == ("Inconclusive", "NoVerdict")
 

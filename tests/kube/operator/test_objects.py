@@ -61,6 +61,17 @@ def test_every_pod_is_guaranteed_and_restricted(name):
         assert security["allowPrivilegeEscalation"] is False and security["readOnlyRootFilesystem"] is True
 
 
+def test_a_gate_pod_that_needs_no_cpu_of_its_own_fits_where_none_is_spare():
+    pod = pod_specs(spec(rollout={"gate": {"pinning": "None"}}))["gate"]
+
+    asked = {each["name"]: each["resources"]["requests"]["cpu"] for each in pod["containers"]}
+    allowed = {each["name"]: each["resources"]["limits"]["cpu"] for each in pod["containers"]}
+    told = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    assert asked == {"engine": "100m", "history": "100m"}
+    assert allowed["engine"] == "1"
+    assert told["TRADSYS_CPU_EXCLUSIVE"] == "0"
+
+
 @pytest.mark.parametrize("name", ["crypto-a", "crypto-gateway", "gate"])
 def test_every_variable_is_a_setting_of_the_app(name):
     for container in pod_specs()[name]["containers"]:

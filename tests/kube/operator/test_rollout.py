@@ -185,6 +185,60 @@ def test_promotion_without_evidence_is_refused():
     assert world.running() == {"a": "1", "b": "1"}
 
 
+def test_a_refused_release_that_is_promoted_by_hand_bakes_and_is_promoted_or_taken_back():
+    world = served(rollout=PROMETHEUS)
+    world.judged = [good()]
+    world.release("registry.example/tradsys:2")
+    world.gate("Fail", "Slower")
+    assert world.status.phase == "Failed" and world.running() == {"a": "1", "b": "1"}
+
+    world.annotations[names.PROMOTE] = "1"
+    world.settle()
+    assert world.status.phase == "Baking" and world.running() == {"a": "2", "b": "2"}
+    world.judged = [Judged("order-p99", 0.9, False, 90.0)]
+    world.wait(10)
+    assert world.status.phase == "Failed" and world.running() == {"a": "1", "b": "1"}
+    assert world.reasons()[-5:] == [
+        "ShardSwitched",
+        "ShardSwitched",
+        "Baking",
+        "ObjectiveMissed",
+        "RolledBack",
+    ]
+
+    world.judged = [good()]
+    world.annotations[names.PROMOTE] = "2"
+    world.settle()
+    world.wait(300)
+    assert world.status.phase == "Stable" and world.running() == {"a": "2", "b": "2"}
+
+
+def test_nobody_cuts_the_baking_of_a_refused_release_short():
+    world = served()
+    world.release("registry.example/tradsys:2")
+    world.gate("Fail", "Slower")
+    world.annotations[names.PROMOTE] = "1"
+    world.settle()
+
+    world.annotations[names.PROMOTE] = "2"
+    world.settle()
+
+    assert world.status.phase == "Baking" and world.reasons()[-1] == "PromotionRefused"
+
+
+def test_a_release_that_was_aborted_before_its_gate_had_a_verdict_can_not_be_promoted():
+    world = served()
+    world.release("registry.example/tradsys:2")
+    world.annotations[names.ABORT] = "1"
+    world.settle()
+
+    world.annotations[names.PROMOTE] = "1"
+    world.settle()
+
+    assert world.status.phase == "Failed" and world.reasons()[-1] == "PromotionRefused"
+    assert world.running() == {"a": "1", "b": "1"}
+
+
 def test_promotion_ends_baking_early():
     world = served()
     world.release("registry.example/tradsys:2")
