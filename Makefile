@@ -108,8 +108,11 @@ test-compiled: compile ## Run the tests of the core against the compiled book.
 test-baseline: $(DEV_ENV) ## Run the tests of the API against the profile baseline (gunicorn, meinheld, ujson).
 	@PROFILE=baseline $(BIN)/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/api
 
+# Beside the core, one file that starts real processes: what they import has to load there, too.
+pythons_tests := $(core_tests) tests/api/test_orders.py
+
 .PHONY: test-pythons
-test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they are installed.
+test-pythons: $(RUN_ENV) ## Run the tests of the core and an API file on Python 3.12 and 3.13, where they are installed.
 	@for version in 3.12 3.13; do \
 	    python=; \
 	    for candidate in python$$version "$$HOME"/.pyenv/versions/$$version.*/bin/python; do \
@@ -122,7 +125,7 @@ test-pythons: ## Run the tests of the core on Python 3.12 and 3.13, where they a
 	    echo "Python $$version: making its environment …"; \
 	    $$env/bin/python -m pip install --quiet --require-hashes -r app/requirements.lock; \
 	    $$env/bin/python -m pip install --quiet --require-hashes --no-build-isolation -r tests/requirements.lock; \
-	    PYTHONPATH=app $$env/bin/python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider $(core_tests); \
+	    PYTHONPATH=$(CURDIR)/app $$env/bin/python -m pytest -q -n 2 --dist worksteal -p no:cacheprovider $(pythons_tests); \
 	done
 
 # The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
