@@ -18,7 +18,7 @@ from tests.kube.cluster.places import MissingProgram, program
 
 # Stories of releases take seconds each: they belong to `make e2e`.
 if os.environ.get("E2E") != "1":
-    collect_ignore = ["test_operator.py"]
+    collect_ignore = ["test_operator.py", "test_process.py"]
 
 NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager")
 

@@ -21,9 +21,11 @@ STATUS_TIME = "2026-01-01T00:00:00Z"
 class Node:
     """Takes care of all pods of a namespace, one step at a time."""
 
-    def __init__(self, client: AsyncClient, namespace: str):
+    def __init__(self, client: AsyncClient, namespace: str, network: str = "10.1.0."):
+        """`network` is the beginning of the pods' addresses: where somebody asks them, use the loopback."""
         self._client = client
         self._namespace = namespace
+        self._network = network
         self.broken: dict[str, str] = {}
         """Image to the reason why its pods don't come to life."""
         self.slow: dict[str, float] = {}
@@ -31,7 +33,7 @@ class Node:
         self.full = False
         """No room for gate pods."""
         self.evicts: set[str] = set()
-        """Gate pods that are evicted as soon as they are ready."""
+        """Gate pods that are evicted when they have been ready for a step; no k6 ends before that."""
         self.exit_codes: dict[str, int] = {}
         """Image to the exit code of k6 against it."""
         self.gated: dict[str, str] = {}
@@ -63,7 +65,7 @@ class Node:
             await self._set(pod, self._waiting(pod, self.broken[image]))
         elif not pods.ready(pod):
             await self._set(pod, self._running(pod))
-            self.gated[f"10.1.0.{self._count}"] = image
+            self.gated[f"{self._network}{self._count}"] = image
         elif pod["metadata"]["name"] in self.evicts:
             self.evicts.discard(pod["metadata"]["name"])
             await self._set(
@@ -72,6 +74,8 @@ class Node:
 
     async def _load(self, pod: dict[str, Any]) -> None:
         """k6 ends at once, with figures for the image that it found at its target."""
+        if self.evicts:
+            return
         target = next(
             each["value"] for each in pod["spec"]["containers"][0]["env"] if each["name"] == "BASE_URL"
         )
@@ -102,8 +106,8 @@ class Node:
         self._count += 1
         return {
             "phase": "Running",
-            "podIP": f"10.1.0.{self._count}",
-            "podIPs": [{"ip": f"10.1.0.{self._count}"}],
+            "podIP": f"{self._network}{self._count}",
+            "podIPs": [{"ip": f"{self._network}{self._count}"}],
             "conditions": [
                 {"type": kind, "status": "True", "lastTransitionTime": STATUS_TIME}
                 for kind in ("ContainersReady", "Ready")

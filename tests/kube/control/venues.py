@@ -22,6 +22,7 @@ from tests.kube.operator.world import SPEC
 
 VENUE = RESOURCES[(API_VERSION, "Venue")]
 GATE_RUN = RESOURCES[(API_VERSION, "GateRun")]
+CLAIM = create_namespaced_resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 NAME = "crypto"
 QUICK: dict[str, Any] = {"bakeSeconds": 0, "gate": {"compare": {"rounds": 1}}}
 
@@ -55,14 +56,16 @@ class Venues:
         self.skew_s = 0
         self.writes = 0
         self.lives = 0
+        self.conflicts = 0
+        self._known_claims: dict[str, str] = {}
         self._kill_after: Callable[[], int] | None = None
-        self._left = 0
+        self._left = -1
         self._operator = self._begin()
 
-    def kill_after(self, writes: Callable[[], int] | None) -> None:
+    def kill_after(self, writes: Callable[[], int]) -> None:
         """From now on each operator lives for so many writes."""
         self._kill_after = writes
-        self._operator = self._begin()
+        self._left = writes()
 
     def _begin(self) -> Operator:
         self.lives += 1
@@ -96,6 +99,21 @@ class Venues:
             except ApiError as error:
                 # Somebody wrote in between: a pass is repeated.
                 assert error.status.code == 409, error
+                self.conflicts += 1
+        await self.check()
+
+    async def check(self) -> None:
+        """What must hold at any time: one engine a shard, and no journal is ever deleted."""
+        alive = [
+            pod["metadata"]["labels"]["tradsys.dev/shard"]
+            for pod in await self.all("v1", "Pod")
+            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "shard"
+            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        ]
+        assert len(alive) == len(set(alive)), f"two engines on a shard: {alive}"
+        claims = await self.claims()
+        assert self._known_claims.items() <= claims.items(), f"{self._known_claims} became {claims}"
+        self._known_claims = claims
 
     async def until(self, what: Callable[[], Awaitable[bool]], passes: int = 150) -> None:
         for _ in range(passes):
@@ -165,10 +183,10 @@ class Venues:
         resource = RESOURCES[(api_version, kind)]
         return [dict(each) async for each in self.client.list(resource, namespace=self.namespace)]
 
-    async def claims(self) -> list[str]:
-        """Names of the volume claims."""
-        claim = create_namespaced_resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-        return [each["metadata"]["name"] async for each in self.client.list(claim, namespace=self.namespace)]
+    async def claims(self) -> dict[str, str]:
+        """Names of the volume claims, with their uids."""
+        found = [each["metadata"] async for each in self.client.list(CLAIM, namespace=self.namespace)]
+        return {each["name"]: each["uid"] for each in found}
 
     async def shard_pods(self) -> dict[str, tuple[str, str]]:
         """Shard to (uid, image) of its pod."""

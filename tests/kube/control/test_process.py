@@ -1,0 +1,186 @@
+"""Operators as processes, as in a cluster: killed, stopped past their lease, without an API server.
+
+They have the service account of the chart, so a right that they lack shows here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+from tradsys_operator.cluster import RESOURCES
+from tradsys_operator.lease import DURATION_S
+
+from tests.kube.cluster.control_plane import KubectlFailed
+from tests.kube.control.process import (
+    ACCOUNT,
+    CHART,
+    LEASE,
+    SYSTEM,
+    Left,
+    OperatorProcess,
+    helm,
+    kubeconfig_of,
+)
+from tests.kube.control.venues import NAME, a_namespace
+
+pytestmark = pytest.mark.timeout(300)
+
+KILLS = max(1, int(os.environ.get("COUNT_O1", "10")) // 10)
+AWAY_S = float(os.environ.get("COUNT_O2", "15"))
+"""How long there is no API server. After 10 s without it a leader ends."""
+TWO = "registry.example/tradsys:2"
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(plane, tmp_path_factory):
+    """Of the service account that the chart brings."""
+    helm(
+        plane,
+        *("install", ACCOUNT, str(CHART), "-n", SYSTEM, "--create-namespace"),
+        "--set",
+        "crds.create=false",
+    )
+    token = plane.kubectl("-n", SYSTEM, "create", "token", ACCOUNT, "--duration=2h").strip()
+    return kubeconfig_of(plane, token, tmp_path_factory.mktemp("account") / "kubeconfig")
+
+
+@pytest.fixture
+def left(plane, kubeconfig, tmp_path):
+    """A namespace, and as many operators for it as names are given; the first one leads already."""
+
+    @asynccontextmanager
+    async def made(*identities):
+        namespace = a_namespace()
+        plane.kubectl("create", "namespace", namespace)
+        # Whoever was killed could not give it back.
+        plane.kubectl("delete", "--ignore-not-found", *LEASE)
+        venues = Left(plane, namespace)
+        operators = [OperatorProcess(tmp_path, kubeconfig, namespace, each) for each in identities]
+        try:
+            for each in operators:
+                each.start()
+                if each is operators[0]:
+                    await each.until_leading()
+            yield venues, *operators
+        except Exception as fault:
+            fault.add_note("\n".join(each.said() for each in operators))
+            raise
+        finally:
+            for each in operators:
+                each.stop()
+        await venues.client.close()
+        plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+    return made
+
+
+async def images(venues):
+    return {shard: image for shard, (_, image) in (await venues.shard_pods()).items()}
+
+
+def test_killed_by_the_kernel_a_release_still_ends(run, left):
+    """From the first revision on; the same name comes again at once, as a container of the same pod."""
+
+    async def story():
+        async with left("operator-0") as (venues, operator):
+            chance = random.Random(KILLS)
+            await venues.create()
+            for kill in range(KILLS):
+                await venues.steps(chance.uniform(0.2, 2.0))
+                operator.kill()
+                operator.start()
+                await operator.until_leading()
+                if kill == 0:
+                    await venues.until_phase("Stable", passes=600)
+                    await venues.ask(image=TWO)
+            await venues.until_phase("Stable", passes=600)
+
+            async def switched():
+                return await images(venues) == {"a": "2", "b": "2"}
+
+            await venues.until(switched, passes=600)
+            await venues.until_phase("Stable", passes=600)
+            assert operator.starts == KILLS + 1
+
+    run(story())
+
+
+def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_when_it_goes_on(run, left, plane):
+    async def story():
+        async with left("operator-0", "operator-1") as (venues, first, second):
+            await venues.serve()
+            await venues.ask(image=TWO)
+            await venues.until_phase("Gating", passes=600)
+            first.signal(signal.SIGSTOP)
+            while not await asyncio.to_thread(second.leads):
+                await venues.step()
+            await venues.until_phase("Stable", passes=600)
+
+            # Something to put right, and nobody but the first one to do it.
+            second.signal(signal.SIGSTOP)
+            service = RESOURCES[("v1", "Service")]
+            await venues.client.delete(service, f"{NAME}-a", namespace=venues.namespace)
+            first.signal(signal.SIGCONT)
+            async with asyncio.timeout(8):
+                while first.ended() is None:
+                    await asyncio.sleep(0.05)
+            with pytest.raises(KubectlFailed, match="not found"):
+                plane.get("-n", venues.namespace, "service", f"{NAME}-a")
+            assert plane.get(*LEASE)["spec"]["holderIdentity"] == "operator-1"
+            assert first.ended() == 1 and "lost the lease" in first.said()
+
+            second.signal(signal.SIGCONT)
+
+            async def back():
+                services = await venues.all("v1", "Service")
+                return f"{NAME}-a" in {each["metadata"]["name"] for each in services}
+
+            await venues.until(back, passes=300)
+            assert second.ended() is None
+
+    run(story())
+
+
+def test_without_an_api_server_nothing_is_deleted_and_the_release_goes_on_after_it(run, left, plane):
+    async def story():
+        async with left("operator-0") as (venues, operator):
+            await venues.serve()
+            kinds = [
+                ("apps/v1", "StatefulSet"),
+                ("v1", "Service"),
+                ("apps/v1", "Deployment"),
+                ("v1", "ConfigMap"),
+            ]
+
+            async def there():
+                return {
+                    (kind, each["metadata"]["name"]): each["metadata"]["uid"]
+                    for version, kind in kinds
+                    for each in await venues.all(version, kind)
+                    if "tradsys.dev/gate-run" not in each["metadata"].get("labels", {})
+                }
+
+            before, pods, claims = await there(), await venues.shard_pods(), await venues.claims()
+            await venues.ask(image=TWO)
+            await venues.until_phase("Gating", passes=600)
+            kubelet = asyncio.create_task(operator.keep_alive())
+            plane.stop_api_server()
+            await venues.steps(AWAY_S)
+            await asyncio.to_thread(plane.start_api_server)
+            after = await venues.shard_pods()
+            assert after.keys() == pods.keys()
+            assert all(after[shard] in (pods[shard], (after[shard][0], "2")) for shard in pods)
+            await operator.until_leading()
+            await venues.until_phase("Stable", passes=1200)
+            kubelet.cancel()
+
+            assert await images(venues) == {"a": "2", "b": "2"}
+            assert (await there(), await venues.claims()) == (before, claims)
+            # One that leads and can't renew ends, and another begins with clean hands.
+            assert AWAY_S < DURATION_S or operator.starts > 1
+
+    run(story())
