@@ -30,6 +30,12 @@ def guaranteed(cpu: int | str, memory: str) -> dict[str, Any]:
     return {"requests": amount, "limits": dict(amount)}
 
 
+def unthrottled(cpu: str, memory: str) -> dict[str, Any]:
+    """Asks for little, and may use a whole CPU: for what makes load or starts seldom. A quota would be what it
+    measures."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": "1", "memory": memory}}
+
+
 def variable(name: str, value: object) -> dict[str, Any]:
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     return {"name": name, "value": text}
@@ -40,9 +46,12 @@ def soft_limit(memory: str, percent: int) -> int:
     return memory_bytes(memory) * percent // 100
 
 
-def probe(path: str, port: int, *, period_s: int, failures: int, timeout_s: int = 5) -> dict[str, Any]:
+def probe(
+    path: str, port: int, *, period_s: int, failures: int, timeout_s: int = 5, delay_s: int = 0
+) -> dict[str, Any]:
     return {
         "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
+        **({"initialDelaySeconds": delay_s} if delay_s else {}),
         "periodSeconds": period_s,
         "timeoutSeconds": timeout_s,
         "failureThreshold": failures,

@@ -34,6 +34,8 @@ TEST_ACCOUNT = "helm-test"
 
 STARTUP_S = 1800
 """Recovery of a long journal may take so long; the engine says meanwhile how far it is."""
+COMPANION_START_S = 60
+"""With a tenth of a CPU a process takes seconds to start."""
 LIVENESS_S = 60
 """A disk that stalls is not death."""
 PRE_STOP_S = 2
@@ -173,11 +175,12 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
 
 
 def _probes(port: int) -> dict[str, Any]:
-    """Of the engine's companions: they are started again when dead, and never keep a pod from taking
-    orders."""
+    """Of the engine's companions: they are started again when dead, and never keep a pod from taking orders.
+    So they have no startup probe, which would: they answer before the engine has recovered."""
     return {
-        "startupProbe": probe("/healthz", port, period_s=2, failures=STARTUP_S // 2),
-        "livenessProbe": probe("/healthz", port, period_s=10, failures=LIVENESS_S // 10),
+        "livenessProbe": probe(
+            "/healthz", port, period_s=10, failures=LIVENESS_S // 10, delay_s=COMPANION_START_S
+        )
     }
 
 

@@ -47,15 +47,34 @@ def containers(pod):
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
+@pytest.mark.parametrize("name", ["crypto-a", "crypto-gateway", "gate"])
+def test_every_pod_that_is_measured_is_guaranteed(name):
+    for container in pod_specs()[name]["containers"]:
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def test_what_makes_load_is_not_stopped_by_a_quota_that_it_would_measure():
+    for container in containers(pod_specs()["k6"]):
+        assert container["resources"]["limits"]["cpu"] == "1"
+
+
+def test_only_the_engine_decides_whether_a_shard_takes_orders():
+    engine, *companions = pod_specs()["crypto-a"]["containers"]
+
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= engine.keys()
+    assert [each["name"] for each in companions] == ["feed", "history", "query"]
+    for companion in companions:
+        assert [key for key in companion if key.endswith("Probe")] == ["livenessProbe"]
+
+
 @pytest.mark.parametrize("name", ["crypto-a", "crypto-gateway", "gate", "k6"])
-def test_every_pod_is_guaranteed_and_restricted(name):
+def test_every_pod_is_restricted(name):
     pod = pod_specs()[name]
 
     assert pod["automountServiceAccountToken"] is False
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     for container in containers(pod):
-        assert container["resources"]["requests"] == container["resources"]["limits"]
         security = container["securityContext"]
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert security["allowPrivilegeEscalation"] is False and security["readOnlyRootFilesystem"] is True
