@@ -31,8 +31,7 @@ def guaranteed(cpu: int | str, memory: str) -> dict[str, Any]:
 
 
 def unthrottled(cpu: str, memory: str) -> dict[str, Any]:
-    """Asks for little, and may use a whole CPU: for what makes load or starts seldom. A quota would be what it
-    measures."""
+    """Asks for little, and may use a whole CPU: for what makes load. It would measure its own quota."""
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": "1", "memory": memory}}
 
 
