@@ -15,10 +15,11 @@ from tradsys_operator.api import API_VERSION
 
 from tests.kube.cluster.control_plane import control_plane
 from tests.kube.cluster.places import MissingProgram, program
+from tests.kube.control.process import ACCOUNT, CHART, SYSTEM, helm, kubeconfig_of
 
 # Stories of releases take seconds each: they belong to `make e2e`.
 if os.environ.get("E2E") != "1":
-    collect_ignore = ["test_operator.py", "test_process.py"]
+    collect_ignore = ["test_operator.py", "test_process.py", "test_charts.py", "test_dashboards.py"]
 
 NEEDED = ("etcd", "kube-apiserver", "kube-controller-manager")
 
@@ -38,6 +39,19 @@ def plane(tmp_path_factory):
             path = f"/apis/{API_VERSION}/{each['spec']['names']['plural']}"
             plane.daemons.wait_until(path, lambda path=path: plane.answers(path))
         yield plane
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(plane, tmp_path_factory):
+    """Of the service account that the chart brings."""
+    helm(
+        plane,
+        *("install", ACCOUNT, str(CHART), "-n", SYSTEM, "--create-namespace"),
+        "--set",
+        "crds.create=false",
+    )
+    token = plane.kubectl("-n", SYSTEM, "create", "token", ACCOUNT, "--duration=2h").strip()
+    return kubeconfig_of(plane, token, tmp_path_factory.mktemp("account") / "kubeconfig")
 
 
 @pytest.fixture

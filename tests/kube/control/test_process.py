@@ -16,14 +16,9 @@ from tradsys_operator.lease import DURATION_S
 
 from tests.kube.cluster.control_plane import KubectlFailed
 from tests.kube.control.process import (
-    ACCOUNT,
-    CHART,
     LEASE,
-    SYSTEM,
     Left,
     OperatorProcess,
-    helm,
-    kubeconfig_of,
 )
 from tests.kube.control.venues import NAME, a_namespace
 
@@ -33,19 +28,6 @@ KILLS = max(1, int(os.environ.get("COUNT_O1", "10")) // 10)
 AWAY_S = float(os.environ.get("COUNT_O2", "15"))
 """How long there is no API server. After 10 s without it a leader ends."""
 TWO = "registry.example/tradsys:2"
-
-
-@pytest.fixture(scope="session")
-def kubeconfig(plane, tmp_path_factory):
-    """Of the service account that the chart brings."""
-    helm(
-        plane,
-        *("install", ACCOUNT, str(CHART), "-n", SYSTEM, "--create-namespace"),
-        "--set",
-        "crds.create=false",
-    )
-    token = plane.kubectl("-n", SYSTEM, "create", "token", ACCOUNT, "--duration=2h").strip()
-    return kubeconfig_of(plane, token, tmp_path_factory.mktemp("account") / "kubeconfig")
 
 
 @pytest.fixture

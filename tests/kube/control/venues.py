@@ -103,14 +103,15 @@ class Venues:
         await self.check()
 
     async def check(self) -> None:
-        """What must hold at any time: one engine a shard, and no journal is ever deleted."""
-        alive = [
-            pod["metadata"]["labels"]["tradsys.dev/shard"]
+        """What must hold at any time: one engine a journal, and no journal is ever deleted."""
+        used = [
+            volume["persistentVolumeClaim"]["claimName"]
             for pod in await self.all("v1", "Pod")
-            if pod["metadata"]["labels"].get("app.kubernetes.io/component") == "shard"
-            and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+            for volume in pod["spec"].get("volumes", [])
+            if "persistentVolumeClaim" in volume
         ]
-        assert len(alive) == len(set(alive)), f"two engines on a shard: {alive}"
+        assert len(used) == len(set(used)), f"two engines on a journal: {used}"
         claims = await self.claims()
         assert self._known_claims.items() <= claims.items(), f"{self._known_claims} became {claims}"
         self._known_claims = claims
