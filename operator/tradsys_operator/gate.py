@@ -283,7 +283,11 @@ def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verd
     too_few = [f"round {each.index} ({each.side}): {each.samples} of {compare.min_samples}" for each in few]
     if any(each.side == "stable" for each in few):
         return Verdict("Inconclusive", "TooFewSamples", "; ".join(too_few))
-    if any(_bad(each) for each in stable):
+    bad = [each for each in stable if _bad(each)]
+    if bad and len(bad) < len(stable):
+        text = f"the stable revision missed the thresholds in round {bad[0].index} and kept them in others"
+        return Verdict("Inconclusive", "NoisyEnvironment", text)
+    if bad:
         text = "the stable revision misses the thresholds too: this says nothing about the candidate"
         return Verdict("Inconclusive", "BaselineFails", text)
     spread = 100 * max(_latencies(stable)) // min(_latencies(stable))
@@ -306,13 +310,13 @@ def verdict(rounds: list[Round], compare: Compare, pinned: bool = False) -> Verd
         return Verdict("Fail", "Slower", figures, **ratios)
     if throughput < compare.min_throughput_ratio_percent:
         return Verdict("Fail", "LessThroughput", figures, **ratios)
-    if any(_bad(each) for each in candidate):
-        return Verdict(
-            "Fail",
-            "ThresholdsMissed",
-            f"k6 thresholds were missed by the candidate only; {figures}",
-            **ratios,
-        )
+    bad = [each for each in candidate if _bad(each)]
+    if bad and len(bad) < len(candidate) and all(_only_stalled(each) for each in bad):
+        text = f"the candidate stalled in round {bad[0].index} and not in others; {figures}"
+        return Verdict("Inconclusive", "NoisyEnvironment", text, **ratios)
+    if bad:
+        text = f"k6 thresholds were missed by the candidate only; {figures}"
+        return Verdict("Fail", "ThresholdsMissed", text, **ratios)
     return Verdict("Pass", "AsGood", figures, **ratios)
 
 
@@ -347,6 +351,14 @@ def _bad(each: Round) -> bool:
         or summary.checks_ratio < CHECKS_RATIO_MIN
         or summary.dropped > 0
     )
+
+
+def _only_stalled(each: Round) -> bool:
+    """All that was answered was right; for a moment all clients waited and the load could not be offered."""
+    summary = summary_of(each.summary)
+    assert summary is not None, "doubts come first"
+    right = summary.failed_ratio <= FAILED_RATIO_MAX and summary.checks_ratio >= CHECKS_RATIO_MIN
+    return right and summary.dropped > 0
 
 
 def _latencies(rounds: list[Round]) -> list[int]:

@@ -86,6 +86,13 @@ def import_images(archives: Sequence[Path]) -> None:
             raise OSError(f"{archive.name} can't be imported: {ended.stderr.strip()}")
 
 
+def tag_image(tag: str, another: str) -> None:
+    """Give an image that was imported another name too."""
+    ended = _ctr(*KUBERNETES_IMAGES, "images", "tag", "--force", tag, another)
+    if ended.returncode:
+        raise OSError(f"{tag} can't be tagged: {ended.stderr.strip()}")
+
+
 def clear() -> None:
     """After containerd is gone: kill its containers, and take their networks and mounts away."""
     namespaces = _network_namespaces()

@@ -145,6 +145,31 @@ def product_images(say: Say = print) -> list[Path]:
     return archives
 
 
+def changed_app(tag: str, program: str, say: Say = print) -> Path:
+    """An archive of the app's image in which a Python program, run as root, has changed something: for tests
+    that need another release."""
+    key = hashlib.sha256(f"{tag} {program} {_key_of_sources()}".encode()).hexdigest()[:16]
+    name = tag.rpartition("/")[2].replace(":", "-")
+    archive = CACHE / f"{name}-{key}.tar"
+    if archive.exists():
+        return archive
+    product_images(say)
+    with tempfile.TemporaryDirectory() as context, docker_daemon() as docker:
+        Path(context, "change.py").write_text(program)
+        Path(context, "Dockerfile").write_text(
+            f"FROM {APP}\nUSER 0\n"
+            "RUN --mount=type=bind,target=/context python /context/change.py\n"
+            "USER 10001:10001\n"
+        )
+        say(f"building the image {tag}")
+        docker.run("build", "--network=none", f"--tag={tag}", context)
+        for old in CACHE.glob(f"{name}-*.tar"):
+            old.unlink()
+        with _written_whole(archive) as file:
+            docker.run("save", f"--output={file}", tag)
+    return archive
+
+
 def make_bases(docker: Docker, say: Say = print) -> None:
     """The smallest Debian with Python 3.11, and the same with what compiles; once for a machine."""
     if docker.has(BASE) and docker.has(BUILD_BASE):

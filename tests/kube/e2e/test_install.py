@@ -1,21 +1,45 @@
-"""From `helm install` to a trade: the charts, the operator and the image on a real node."""
+"""From `helm install` to a trade, and from one release to the next: the charts, the operator and the images
+on a real node."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import time
+from datetime import datetime
+from typing import Any
 
 import pytest
+from tradsys_operator.gate import summary_of
 
-from tests.kube.cluster import images
+from tests.kube.cluster import containers, images
 from tests.kube.cluster.places import KUBECONFIG, NODE, REPOSITORY, program
+from tests.kube.e2e import prometheus
+from tests.kube.e2e.load import Load, resting
 from tests.kube.e2e.way_in import WayIn
 
 KEY = os.urandom(48).hex()
 HOST = "trade.example"
 NAMESPACE, OPERATORS = "crypto", "tradsys-system"
 VENUE, POD = "crypto", "crypto-a-0"
+GOOD, SLOW = "localhost/tradsys:good", "localhost/tradsys:slow"
+PLANT_SLOWNESS = """
+from pathlib import Path
+import tradsys.adapters.http.orders as orders
+source = Path(orders.__file__)
+line = "        let_in = perf_counter_ns()\\n"
+text = source.read_text()
+assert text.count(line) == 1
+source.write_text(text.replace(line, line + "        __import__('time').sleep(0.05)\\n"))
+"""
+"""Every order then waits 50 ms in the engine, as if a release had made it so slow."""
+SWITCH_S_MAX, ROLLBACK_S_MAX = 10, 60
+OBJECTIVES = [
+    {"name": "order-p95", "indicator": "order_latency", "thresholdMicroseconds": 5000, "target": "95"},
+    {"name": "availability", "indicator": "availability", "target": "99"},
+]
+"""What an engine holds with room whatever else this machine does, and one that waits 50 ms does not."""
 
 
 def helm(*arguments: str, seconds: float = 120) -> str:
@@ -50,27 +74,40 @@ def plane(cluster):
 
 @pytest.fixture(scope="module")
 def venue(plane):
-    ingress = {"provider": "Gateway", "scheme": "http", "host": HOST}
-    ingress["parentRefs"] = [{"name": "public", "namespace": "ingress"}]
-    values = {
-        "venue": {
-            "image": images.APP,
-            "ingress": ingress,
-            "pinning": {"mode": "Required", "spin": "never"},  # Others may need what it would spin away.
-            "rollout": {"gate": {"k6": {"image": images.K6, "profile": "ci"}}},
-        }
-    }
-    file = plane.directory / "values.json"
-    file.write_text(json.dumps(values))
-    helm(
-        "install", VENUE, "charts/tradsys", "--namespace", NAMESPACE,
-        "--values", "charts/examples/ci.yaml", "--values", str(file),
-    )  # fmt: skip
+    helm("install", VENUE, "charts/tradsys", *values(plane, images.APP))
     wait_for(plane, "Ready", seconds=240)
     exec_in(plane, "tradsys", "admin", "account", "create", "demo")
     client = WayIn(HOST, KEY.encode())
     plane.daemons.wait_until("the way in", client.answers, seconds=90)
+    # A shard is ready when its engine is; its streams follow.
+    plane.daemons.wait_until("the streams", client.streams, seconds=90)
     return client
+
+
+def values(plane, image: str) -> list[str]:
+    """The arguments of an install or an upgrade."""
+    ingress = {"provider": "Gateway", "scheme": "http", "host": HOST}
+    ingress["parentRefs"] = [{"name": "public", "namespace": "ingress"}]
+    gate = {
+        # Wide, because the revisions, k6 and the control plane share a CPU: seen were 3 to 40 ms.
+        "compare": {"percentile": 50, "maxLatencyRatioPercent": 400},
+        "k6": {"image": images.K6, "profile": "ci"},
+        # The one CPU that can be exclusive is the live engine's: revisions are compared on the shared one.
+        "pinning": "None",
+        "prometheus": {"url": prometheus.URL},
+    }
+    chosen = {
+        "venue": {
+            "image": image,
+            "ingress": ingress,
+            "pinning": {"mode": "Required", "spin": "never"},  # Others may need what it would spin away.
+            "slo": {"objectives": OBJECTIVES},
+            "rollout": {"bakeSeconds": 20, "gate": gate},
+        }
+    }
+    file = plane.directory / "values.json"
+    file.write_text(json.dumps(chosen))
+    return ["--namespace", NAMESPACE, "--values", "charts/examples/ci.yaml", "--values", str(file)]
 
 
 def wait_for(plane, condition: str, *, seconds: int = 120) -> None:
@@ -148,3 +185,147 @@ def test_a_drain_ends_and_the_venue_is_back_after_it(venue, plane):
     plane.daemons.wait_until("the way in", venue.answers, seconds=300)
     assert venue.get(f"/orders/{placed['order_id']}")["status"] == "new"
     wait_for(plane, "Ready", seconds=180)
+
+
+# --- releases ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def releases(venue, plane, cluster):
+    """Two more images, one as good as the first and one that is slow, and a Prometheus."""
+    containers.tag_image(images.APP, GOOD)
+    cluster.import_images([images.changed_app(SLOW, PLANT_SLOWNESS)])
+    prometheus.start(plane, NAMESPACE)
+    yield
+    prometheus.stop(plane)
+
+
+def status_of(plane) -> dict[str, Any]:
+    found: dict[str, Any] = plane.get("-n", NAMESPACE, "venue", VENUE)["status"]
+    return found
+
+
+def gate_run(plane) -> dict[str, Any]:
+    """The newest one."""
+    runs = plane.get("-n", NAMESPACE, "gateruns")["items"]
+    newest: dict[str, Any] = max(runs, key=lambda run: run["metadata"]["creationTimestamp"])
+    return newest
+
+
+def pod_of(plane) -> dict[str, Any]:
+    found: dict[str, Any] = plane.get("-n", NAMESPACE, "pod", POD)
+    return found
+
+
+def release(plane, image: str) -> None:
+    helm("upgrade", VENUE, "charts/tradsys", *values(plane, image))
+
+
+def order(plane, verb: str) -> None:
+    """As `kubectl tradsys VERB` does."""
+    nonce = f"tradsys.dev/{verb}={time.time_ns()}"
+    plane.kubectl("-n", NAMESPACE, "annotate", "--overwrite", "venue", VENUE, nonce)
+
+
+def until_phase(plane, wanted: str, *, seconds: int) -> dict[str, Any]:
+    """The status in that phase; fails at once when the release ends otherwise."""
+    ends = ("Stable", "Paused", "Failed")
+    deadline, began = time.monotonic() + seconds, False
+    while True:
+        status = status_of(plane)
+        # What the release before has left is no end of this one.
+        began = began or status["phase"] not in ends
+        if began and status["phase"] == wanted:
+            return status
+        late = time.monotonic() > deadline
+        if late or (began and status["phase"] in ends):
+            said = plane.kubectl("-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp")
+            runs = json.dumps(plane.get("-n", NAMESPACE, "gateruns")["items"], indent=1)
+            pytest.fail(f"{status['phase']} instead of {wanted}\n{json.dumps(status)}\n{runs}\n{said}")
+        time.sleep(0.5)
+
+
+def said_at(plane, reason: str) -> datetime:
+    """When the operator said so about the venue, for the last time."""
+    events = plane.get("-n", NAMESPACE, "events", f"--field-selector=reason={reason}")["items"]
+    return max(datetime.fromisoformat(each["eventTime"] or each["lastTimestamp"]) for each in events)
+
+
+def test_a_good_release_is_gated_then_switched_without_a_lost_order_then_baked_and_promoted(
+    releases, venue, plane
+):
+    placed = venue.place("sell", "62000", "0.1", client_order_id="before-the-release")
+    before = pod_of(plane)["metadata"]["uid"]
+
+    with Load(venue, "good") as load:
+        release(plane, GOOD)
+        until_phase(plane, "Gating", seconds=30)
+        assert pod_of(plane)["metadata"]["uid"] == before
+        status = until_phase(plane, "Stable", seconds=400)
+
+    told = load.told()
+    print(
+        f"switch: {told.silence_s:.1f} s without an answer; {len(told.orders)} orders, "
+        f"{told.attempts - len(told.orders)} attempts more"
+    )
+    assert (told.given_up, sorted(resting(venue, "good"))) == ([], sorted(told.orders.items()))
+    assert told.silence_s <= SWITCH_S_MAX
+    assert status["stable"]["image"] == GOOD
+    assert pod_of(plane)["metadata"]["uid"] != before
+    assert pod_of(plane)["spec"]["containers"][0]["image"] == GOOD
+    assert venue.get(f"/orders/{placed['order_id']}")["remaining_quantity"] == "0.1"
+
+    run = gate_run(plane)
+    rounds = run["status"]["rounds"]
+    assert (run["spec"]["stableImage"], run["spec"]["candidateImage"]) == (images.APP, GOOD)
+    assert (run["status"]["verdict"], run["status"]["reason"]) == ("Pass", "AsGood")
+    assert [each["side"] for each in rounds] == ["stable", "candidate", "candidate", "stable"]
+    assert [each["exitCode"] for each in rounds] == [0, 0, 0, 0]
+    assert all(summary_of(each["summary"]).samples == each["samples"] >= 200 for each in rounds)
+    assert {each["name"]: each["met"] for each in status["slo"]} == {
+        "order-p95": "True", "availability": "True",
+    }  # fmt: skip
+    wait_for(plane, "GatePassed", seconds=10)
+
+
+def test_a_slow_release_is_refused_by_its_gate_and_the_live_pod_stays(releases, venue, plane):
+    before = pod_of(plane)["metadata"]["uid"]
+
+    release(plane, SLOW)
+    status = until_phase(plane, "Failed", seconds=400)
+
+    run = gate_run(plane)
+    print(f"gate: {run['status']['message']}")
+    assert (run["status"]["verdict"], run["status"]["reason"]) == ("Fail", "Slower")
+    assert (status["stable"]["image"], status["failed"]["image"]) == (GOOD, SLOW)
+    assert pod_of(plane)["metadata"]["uid"] == before
+    assert venue.place("buy", "1", "0.1")["status"] == "new"
+
+
+def test_a_slow_release_that_is_forced_is_taken_back_while_it_bakes(releases, venue, plane):
+    with Load(venue, "forced") as load:
+        order(plane, "promote")
+        until_phase(plane, "Failed", seconds=180)
+
+    told = load.told()
+    rollback_s = (said_at(plane, "RolledBack") - said_at(plane, "ObjectiveMissed")).total_seconds()
+    print(f"rollback: {rollback_s:.0f} s after the verdict, {told.silence_s:.1f} s without an answer")
+    assert rollback_s <= ROLLBACK_S_MAX
+    assert (told.given_up, sorted(resting(venue, "forced"))) == ([], sorted(told.orders.items()))
+    assert pod_of(plane)["spec"]["containers"][0]["image"] == GOOD
+    wait_for(plane, "Ready")
+
+
+def test_a_release_without_a_prometheus_pauses_and_is_promoted_when_it_is_back(releases, venue, plane):
+    prometheus.stop(plane)
+    try:
+        # It has served before: no gate.
+        release(plane, images.APP)
+        status = until_phase(plane, "Paused", seconds=180)
+    finally:
+        prometheus.start(plane, NAMESPACE)
+
+    assert (status["rollout"]["pausedIn"], status["rollout"]["reason"]) == ("Baking", "NoMetrics")
+    with Load(venue, "retried"):
+        order(plane, "retry")
+        assert until_phase(plane, "Stable", seconds=120)["stable"]["image"] == images.APP

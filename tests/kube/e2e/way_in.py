@@ -11,6 +11,7 @@ import grpc
 import httpx
 import jwt
 from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 from tests.kube.cluster.places import INGRESS, NODE_ADDRESS
 from tradsys.v1 import orders_pb2 as pb
@@ -28,11 +29,15 @@ class WayIn:
         }  # fmt: skip
         self.host = host
         self.token = jwt.encode(claims, key, algorithm="HS256")
+        self._http = self.http()
+
+    def http(self, timeout_s: float = 5) -> httpx.Client:
+        """A client with connections of its own."""
         # The ranges of the cluster have their routes; a proxy of the machine would not find them.
-        self._http = httpx.Client(
+        return httpx.Client(
             base_url=f"{INGRESS}/api/v1",
-            headers={"Host": host, "Authorization": f"Bearer {self.token}"},
-            timeout=5,
+            headers={"Host": self.host, "Authorization": f"Bearer {self.token}"},
+            timeout=timeout_s,
             trust_env=False,
         )
 
@@ -41,12 +46,45 @@ class WayIn:
         reply.raise_for_status()
         return reply.json()
 
+    def open_orders(self) -> list[dict[str, Any]]:
+        """All of them, page by page."""
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = self.get(f"/orders?limit=100{cursor}")
+            found += page["items"]
+            if page["next_cursor"] is None:
+                return found
+            cursor = f"&cursor={page['next_cursor']}"
+
     def answers(self) -> bool:
         """Whether the venue can be reached now."""
         try:
             return self._http.get("/symbols").status_code == 200
         except httpx.TransportError:
             return False
+
+    def streams(self) -> bool:
+        """Whether the WebSocket streams can be reached now."""
+        try:
+            asyncio.run(self._greeted())
+        except (OSError, WebSocketException):
+            return False
+        return True
+
+    async def _greeted(self) -> None:
+        async with self._stream() as stream:
+            await stream.send(json.dumps({"op": "ping", "id": 1}))
+            await asyncio.wait_for(stream.recv(), 5)
+
+    def _stream(self) -> connect:
+        return connect(
+            f"ws://{self.host}:80/ws",
+            host=NODE_ADDRESS,
+            port=80,
+            subprotocols=["tradsys.json.v1"],  # type: ignore[list-item]
+            proxy=None,
+        )
 
     def place(self, side: str, price: str, quantity: str, **more: str) -> dict[str, Any]:
         order = {
@@ -85,13 +123,7 @@ class WayIn:
         return asyncio.run(self._trades_heard(make_a_trade))
 
     async def _trades_heard(self, make_a_trade: Any) -> list[dict[str, Any]]:
-        async with connect(
-            f"ws://{self.host}:80/ws",
-            host=NODE_ADDRESS,
-            port=80,
-            subprotocols=["tradsys.json.v1"],  # type: ignore[list-item]
-            proxy=None,
-        ) as stream:
+        async with self._stream() as stream:
             channels = [{"name": "trades", "symbols": [SYMBOL]}]
             await stream.send(json.dumps({"op": "subscribe", "id": 1, "channels": channels}))
             heard: list[dict[str, Any]] = []

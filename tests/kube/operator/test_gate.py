@@ -114,6 +114,30 @@ def test_when_both_are_bad_the_candidate_is_not_blamed():
     assert said(made) == ("Inconclusive", "BaselineFails")
 
 
+def test_a_stable_revision_that_misses_the_thresholds_in_one_round_only_shows_a_noisy_environment():
+    made = rounds((100, 100), (100, 100))
+    made[3] = a_round(3, "stable", exit_code=99, dropped=3)
+
+    assert said(made) == ("Inconclusive", "NoisyEnvironment")
+
+
+@pytest.mark.parametrize(
+    ("stalls", "expected"),
+    [
+        ([{"dropped": 3}, {}], ("Inconclusive", "NoisyEnvironment")),
+        ([{"dropped": 3}, {"dropped": 1}], ("Fail", "ThresholdsMissed")),
+        ([{"dropped": 3, "failed": 0.01}, {}], ("Fail", "ThresholdsMissed")),
+        ([{"dropped": 3, "checks": 0.99}, {}], ("Fail", "ThresholdsMissed")),
+    ],
+)
+def test_one_stall_of_the_candidate_is_noise_and_a_wrong_answer_never_is(stalls, expected):
+    made = rounds((100, 100), (100, 100))
+    for index, stall in enumerate(stalls, start=1):
+        made[index] = a_round(index, "candidate", exit_code=99 if stall else 0, **stall)
+
+    assert said(made) == expected
+
+
 def test_a_gate_that_must_be_pinned_says_when_it_was_not():
     made = [a_round(index, side_of(index), pinning="Pinned") for index in range(4)]
     assert said(made, pinned=True) == ("Pass", "AsGood")
