@@ -223,6 +223,10 @@ compare: $(DEV_ENV) packages ## Measure this venue beside a Go service that does
 	@PYTHONPATH=. $(BIN)/python tests/bench/compare.py --rounds $(or $(ROUNDS),5) --seconds $(or $(SECONDS_EACH),5) \
 	    --connections $(or $(CONNECTIONS),16)
 
+.PHONY: ab
+ab: $(if $(SMOKE),$(DEV_ENV),compile) packages ## What is each knob of profile hft worth? (ONLY=codec,gc; ROUNDS=5; SMOKE=1); into build/ab.
+	@PYTHONPATH=. $(BIN)/python tests/bench/ab.py $(if $(ONLY),--only $(ONLY)) $(if $(SMOKE),--smoke) --rounds $(or $(ROUNDS),5)
+
 .PHONY: bench-compare
 bench-compare: $(DEV_ENV) packages ## Is this tree slower than BASE (a git ref; default: the last tag)? 0 no, 1 yes, 2 too noisy to tell.
 	@PYTHONPATH=. $(BIN)/python tests/bench/regression.py $(if $(BASE),--base $(BASE)) --rounds $(or $(ROUNDS),5) \

@@ -1,0 +1,1 @@
+"""What `make ab` turns on and off; each module is a group of knobs."""

@@ -1,0 +1,226 @@
+"""One order's way through the real engine in this process, without a socket: WSGI in, journal, WSGI out.
+
+    python -m tests.bench.knobs.order_path '{"pool": 0}'
+
+Reads a number of orders from each line of stdin, does them, and prints figures as a line of JSON. Two such
+processes that differ in one choice are the two sides of a knob; the one that is not asked sleeps.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import falcon.testing
+import msgspec
+from msgspec import Struct
+
+import tradsys.compose.engine as composed
+from tradsys.adapters.auth.keys import HmacKey
+from tradsys.adapters.auth.mint import mint
+from tradsys.adapters.http.baseline import read_order, write_order
+from tradsys.cli.stages import Work
+from tradsys.codec.json_v1 import decode_new_order, reply_bytes_of
+from tradsys.compose.counting import EngineCounters
+from tradsys.settings import load
+
+BLOCK = 8
+"""Orders of which one is counted by its stages, too."""
+CLOCK_READINGS = 20_000
+
+
+class Choice(Struct, forbid_unknown_fields=True):
+    """The defaults are profile `hft`."""
+
+    pool: int = 1_000
+    """order_pool_size"""
+    codec: str = "msgspec"
+    """or ujson"""
+    collector: str = "engine"
+    """or python: CPython's own, with its own thresholds"""
+    counting: Literal["", "off", "on"] = ""
+    """What counting costs: blocks of orders with it off or on, each beside one with it off."""
+    core_only: bool = False
+    """Not the whole order but `Shard.apply`, over the model's flow with its cancels."""
+    warm: int = 11_000
+    """Orders before the first figure: above `closed_orders_max`, so that orders leave memory and the pool
+    has some to give."""
+    settings: dict[str, str] = {}
+    """More settings, by their variables."""
+
+
+class Switched(EngineCounters):
+    """Counters with a null page beside them: orders pass, and nothing is added anywhere."""
+
+    on = True
+
+    def committed(self, started_ns: int) -> None:
+        if self.on:
+            super().committed(started_ns)
+        else:
+            self.answered.clear()
+
+    def keep_house(self, now_ns: int, connections: int, ready: bool) -> None:
+        if self.on:
+            super().keep_house(now_ns, connections, ready)
+
+
+class NoServer:
+    stopping = False
+
+    def connections(self) -> int:
+        return 0
+
+    def stop(self) -> None:
+        raise SystemExit("the engine stops: its journal failed")
+
+
+class Pauses:
+    """Of the collector, in ns, whoever called it."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self._began = 0
+        gc.callbacks.append(self._hear)
+
+    def _hear(self, phase: str, info: dict[str, Any]) -> None:
+        if phase == "start":
+            self._began = time.perf_counter_ns()
+        else:
+            self.seen.append(time.perf_counter_ns() - self._began)
+
+
+def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
+    """Does so many orders through the engine's application, and gives its figures."""
+    if choice.counting:
+        composed.EngineCounters = Switched
+    chosen = {"TRADSYS_DATA_DIR": str(place), "TRADSYS_ORDER_POOL_SIZE": str(choice.pool)} | choice.settings
+    settings = load(chosen)
+    codec = (read_order, write_order) if choice.codec == "ujson" else (decode_new_order, reply_bytes_of)
+    engine = composed.Engine(settings, lambda environ, set_header: None, *codec)
+    engine.server = NoServer()
+    token = mint(
+        HmacKey.load(place / "hs256.key"),
+        "demo",
+        "trade read",
+        86_400,
+        "tradsys",
+        "tradsys",
+        int(time.time()),
+    )
+    head = falcon.testing.create_environ(
+        "/api/v1/orders",
+        method="POST",
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    # Side by side, so that they fill each other and the book stays small.
+    bodies = [
+        b'{"symbol":"BTC-USD","side":"%b","type":"limit","time_in_force":"gtc","price":"50000.%02d",'
+        b'"quantity":"0.%02d"}' % (side, number % 40, 1 + number % 90)
+        for number in range(500)
+        for side in (b"buy", b"sell")
+    ]
+    app, each_turn = engine.apps[settings.port], engine.each_turn
+    refused: list[str] = []
+
+    def start_response(status: str, headers: Any, fault: Any = None) -> None:
+        if status != "200 OK":
+            refused.append(status)
+
+    def some(count: int) -> None:
+        for number in range(count):
+            environ = head.copy()
+            body = bodies[number % len(bodies)]
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+            app(environ, start_response)
+            each_turn()
+        assert not refused, refused[:3]
+
+    some(choice.warm)
+    gc.collect()
+    if choice.collector == "engine":
+        gc.freeze()
+        gc.disable()
+    else:
+        gc.enable()
+    pauses, pool = Pauses(), engine.venue.shard.orders
+
+    def measure(count: int) -> dict[str, float]:
+        pauses.seen.clear()
+        misses, began = pool.pool_misses, time.process_time_ns()
+        some(count)
+        return {
+            "CPU µs an order": (time.process_time_ns() - began) / count / 1e3,
+            "objects made for 1,000 orders": (pool.pool_misses - misses) / count * 1e3,
+            "longest collection, µs": max(pauses.seen, default=0) / 1e3,
+            "collecting, µs an order": sum(pauses.seen) / count / 1e3,
+        }
+
+    def block(on: bool) -> float:
+        """CPU µs an order."""
+        Switched.on = on
+        began = time.process_time_ns()
+        some(BLOCK)
+        return (time.process_time_ns() - began) / BLOCK / 1e3
+
+    def counting(count: int) -> dict[str, float]:
+        # Blocks are so short that whatever slows one down slows its neighbour, too.
+        more = []
+        for _ in range(max(1, count // BLOCK // 4)):
+            first, second, third, fourth = (
+                block(on and choice.counting == "on") for on in (False, True, True, False)
+            )
+            more.append((second + third - first - fourth) / 2)
+        return {"counting, CPU µs an order": statistics.median(more) + clock_us()}
+
+    return counting if choice.counting else measure
+
+
+def clock_us() -> float:
+    """CPU of what an order does for its counters in any case: five readings of the clock, a tuple, a list."""
+    now, kept = time.perf_counter_ns, []
+    began = time.process_time_ns()
+    for _ in range(CLOCK_READINGS):
+        kept.append((now(), now(), now(), now(), now()))
+        kept.clear()
+    return (time.process_time_ns() - began) / CLOCK_READINGS / 1e3
+
+
+def applied(choice: Choice) -> Callable[[int], dict[str, float]]:
+    """The core alone: each call begins with an empty book."""
+    works: dict[int, Work] = {}
+
+    def measure(count: int) -> dict[str, float]:
+        work = works.setdefault(count, Work(1, count))
+        shard, first = work.shard(), len(work.setup) + 1
+        gc.collect()
+        gc.disable()
+        began = time.process_time_ns()
+        for seq, command in enumerate(work.commands, first):
+            shard.apply(command, seq, seq)
+        took = time.process_time_ns() - began
+        gc.enable()
+        return {"CPU µs a command": took / count / 1e3}
+
+    return measure
+
+
+def main() -> None:
+    choice = msgspec.json.decode(sys.argv[1], type=Choice)
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        measure = applied(choice) if choice.core_only else orders(Path(folder), choice)
+        print(json.dumps({}), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(measure(int(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
