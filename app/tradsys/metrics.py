@@ -676,8 +676,8 @@ GATEWAY_WAITING = GATEWAY.gauge(
 )
 GATEWAY_CONNECTIONS = GATEWAY.gauge(
     "tradsys_gateway_connections",
-    help="Connections: of clients to the gateway, of the gateway to its engines.",
-    labels=(("peer", ("client", "engine")),),
+    help="Connections: of clients to the gateway, of it to engines, and to feeds that tell it a journal.",
+    labels=(("peer", ("client", "engine", "feed")),),
 )
 GATEWAY_PROCESS = _process(GATEWAY, "gateway")
 _build_info(GATEWAY)

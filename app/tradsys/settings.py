@@ -199,6 +199,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Admin REST, served by the engine."""
     internal_port: Port = 8090
     """Batches of commands from gateway and feed, served by the engine."""
+    feed_internal_port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    """The journal for a gateway of several shards, served by feed; 0: not served."""
     ops_port: Port = 9100
     """/healthz, /readyz, /metrics and /internal of the shard, served by the engine."""
     history_port: Port = 9102
@@ -267,7 +269,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     internal_secret_file: str = ""
     """Secret of the internal listener; without it one is made in the data directory."""
     gateway_shards: tuple[str, ...] = ()
-    """NAME=HOST or NAME=HOST:PORT:INTERNAL_PORT of each shard; none: the venue of this data directory."""
+    """NAME=HOST[:PORT:INTERNAL_PORT[:FEED_INTERNAL_PORT]] of each shard; none: the one of data_dir."""
     grpc_certificate_file: str = ""
     """Certificate chain of gateway (PEM); without it gRPC is not encrypted."""
     grpc_key_file: str = ""

@@ -210,13 +210,19 @@ class OrderPool:
             raise failure_of(self.target, error, reading=False) from None
 
     def events(
-        self, from_seq: int | None = None, epoch: int = 0, stop: Callable[[], bool] = lambda: False
+        self,
+        from_seq: int | None = None,
+        epoch: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        shard: str = "",
     ) -> Iterator[pb.StreamEventsResponse]:
         """The account's events; resumed where they ended when the stream is cut off, until `stop` says so.
 
-        A position with `gap` tells that something may be missing: look at the orders again.
+        `shard` names one where the venue has several. A position with `gap` tells that something may be
+        missing: look at the orders again.
         """
-        patience, place = Patience(self._patience_s), _Place(from_seq, epoch)
+        patience, place = Patience(self._patience_s), _Place(from_seq, epoch, shard)
         while not stop():
             try:
                 for message in next(self._turns).events(place.request(), metadata=self._metadata):
@@ -329,13 +335,14 @@ class AsyncOrderPool:
             raise failure_of(self.target, error, reading=False) from None
 
     async def events(
-        self, from_seq: int | None = None, epoch: int = 0
+        self, from_seq: int | None = None, epoch: int = 0, *, shard: str = ""
     ) -> AsyncIterator[pb.StreamEventsResponse]:
         """The account's events; resumed where they ended when the stream is cut off.
 
-        A position with `gap` tells that something may be missing: look at the orders again.
+        `shard` names one where the venue has several. A position with `gap` tells that something may be
+        missing: look at the orders again.
         """
-        patience, place = Patience(self._patience_s), _Place(from_seq, epoch)
+        patience, place = Patience(self._patience_s), _Place(from_seq, epoch, shard)
         while True:
             try:
                 async for message in next(self._turns).events(place.request(), metadata=self._metadata):
@@ -354,14 +361,14 @@ class AsyncOrderPool:
 class _Place:
     """Where a stream of events stands, so that the next one goes on there, with nothing twice."""
 
-    def __init__(self, from_seq: int | None, epoch: int) -> None:
-        self._from_seq, self._epoch = from_seq, epoch
+    def __init__(self, from_seq: int | None, epoch: int, shard: str) -> None:
+        self._from_seq, self._epoch, self._shard = from_seq, epoch, shard
         self._seq = self._seen = self._skip = 0
         """Events of command `_seq` that were seen; others of it may follow."""
 
     def request(self) -> pb.StreamEventsRequest:
         self._skip = self._seen
-        return pb.StreamEventsRequest(from_seq=self._from_seq, epoch=self._epoch)
+        return pb.StreamEventsRequest(from_seq=self._from_seq, epoch=self._epoch, shard=self._shard)
 
     def is_new(self, message: pb.StreamEventsResponse) -> bool:
         if message.WhichOneof("message") == "position":

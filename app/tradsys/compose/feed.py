@@ -90,6 +90,8 @@ def serve_feed(settings: Settings) -> int:
             connections_max=settings.max_connections,
             read_buffer_bytes=settings.ws_buffer_size,
             buffers_max=settings.message_pool_size,
+            internal_port=settings.feed_internal_port,
+            internal_secret=internal_secret(settings),
         )
         sent, messages = [metrics.FEED_MESSAGES.word(name) for name in metrics.PROTOCOLS], Rate()
 

@@ -11,6 +11,7 @@ from typing import Any
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import Revocations
+from tradsys.adapters.gateway.elsewhere import EventsElsewhere
 from tradsys.adapters.gateway.events import Events, Restored
 from tradsys.adapters.gateway.process import Gateway, Tls
 from tradsys.adapters.gateway.routes import Routes, Shard
@@ -61,6 +62,10 @@ def _serve(settings: Settings, page: Page | None) -> int:
 
     ways = _ways(settings, words)
     events = _events(settings, page, revoke) if page is not None else None
+    secret = internal_secret(settings)
+    elsewhere = [
+        EventsElsewhere(shard.name, shard.feed, secret, revoke) for shard in ways if shard.feed is not None
+    ]
 
     def close() -> None:
         for shard in ways:
@@ -72,7 +77,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
         verifier,
         clock,
         words,
-        events=events,
+        events={one.shard: one for one in ([events] if events is not None else elsewhere)},
         limiter=RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None,
         client_names=frozenset(settings.grpc_client_names),
     )
@@ -83,6 +88,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
         events=events,
         page=page,
         connections_max=settings.max_connections,
+        elsewhere=elsewhere,
         close=close,
         tls=_tls(settings),
     )
@@ -90,6 +96,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
     def derive() -> Mapping[str, Samples]:
         words[metrics.GATEWAY_WAITING.word()] = sum(shard.commands.waiting for shard in ways)
         words[metrics.GATEWAY_CONNECTIONS.word("engine")] = sum(shard.commands.is_open for shard in ways)
+        words[metrics.GATEWAY_CONNECTIONS.word("feed")] = sum(one.connected for one in elsewhere)
         words[metrics.GATEWAY_CONNECTIONS.word("client")] = connections_to(settings.grpc_port)
         return {}
 
@@ -104,6 +111,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
         status=lambda: {
             "process": "gateway",
             "shards": [shard.name for shard in ways],
+            "followed": [one.shard for one in elsewhere if one.connected],
             "seq": None if events is None else events.seq,
         },
         position=lambda: (0, 0, 0) if page is None else (page.published_seq, page.durable_seq, page.epoch),
@@ -118,8 +126,9 @@ def _serve(settings: Settings, page: Page | None) -> int:
 class _Way:
     """To one shard."""
 
-    def __init__(self, name: str, commands: Handover, reads: Reader) -> None:
-        self.name, self.commands, self.reads = name, commands, reads
+    def __init__(self, name: str, commands: Handover, reads: Reader, feed: tuple[str, int] | None) -> None:
+        """`feed` is where the shard's journal is told; None: it is at hand, or nowhere."""
+        self.name, self.commands, self.reads, self.feed = name, commands, reads, feed
 
 
 def _ways(settings: Settings, words: MutableSequence[int]) -> list[_Way]:
@@ -136,9 +145,10 @@ def _ways(settings: Settings, words: MutableSequence[int]) -> list[_Way]:
     places = settings.gateway_shards or (f"{settings.shard}={_reachable(settings.host)}",)
     ways = []
     for place in places:
-        name, host, port, internal_port = shard_place(place, settings.port, settings.internal_port)
+        name, host, port, internal_port, feed_port = shard_place(place, settings.port, settings.internal_port)
         handover = Handover(host, internal_port, secret, observe=observe)
-        ways.append(_Way(name, handover, Reader((host, port), (host, settings.query_port))))
+        feed = (host, feed_port) if feed_port else None
+        ways.append(_Way(name, handover, Reader((host, port), (host, settings.query_port)), feed))
     if len({way.name for way in ways}) < len(ways):
         raise SettingsError("gateway_shards", "names a shard twice")
     return ways
@@ -148,15 +158,20 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
 
 
-def shard_place(text: str, port: int, internal_port: int) -> tuple[str, str, int, int]:
-    """(name, host, REST port, internal port) of `NAME=HOST[:PORT:INTERNAL_PORT]`. Raises SettingsError."""
+def shard_place(text: str, port: int, internal_port: int) -> tuple[str, str, int, int, int]:
+    """(name, host, REST port, internal port, internal port of its feed or 0) of
+    `NAME=HOST[:PORT:INTERNAL_PORT[:FEED_INTERNAL_PORT]]`. Raises SettingsError.
+    """
     name, _, place = text.partition("=")
     host, _, ports = place.rpartition("]") if place.startswith("[") else place.partition(":")
     host, ports = host.removeprefix("["), ports.removeprefix(":")
     given = ports.split(":") if ports else [str(port), str(internal_port)]
-    if not name or not host or len(given) != 2 or not all(one.isdigit() for one in given):
-        raise SettingsError("gateway_shards", f"{text!r} is not NAME=HOST or NAME=HOST:PORT:INTERNAL_PORT")
-    return name, host, int(given[0]), int(given[1])
+    if not name or not host or len(given) not in (2, 3) or not all(one.isdigit() for one in given):
+        raise SettingsError(
+            "gateway_shards", f"{text!r} is not NAME=HOST[:PORT:INTERNAL_PORT[:FEED_INTERNAL_PORT]]"
+        )
+    rest, internal, feed = (int(one) for one in (*given, "0")[:3])
+    return name, host, rest, internal, feed
 
 
 def _events(settings: Settings, page: Page, revoke: Any) -> Events:

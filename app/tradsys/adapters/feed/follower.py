@@ -78,6 +78,8 @@ class Turn(Struct):
     """Orders that were refused, by account."""
     accounts: set[str] = msgspec.field(default_factory=set)
     revoked: list[m.RevokeToken] = []
+    frames: list[Frame] = []
+    """As the journal has them."""
 
 
 _ONE_ORDER = frozenset(
@@ -172,6 +174,7 @@ class Follower:
             if self.remembers and isinstance(command, m.PlaceOrder):
                 self._remember(command, events, seq, now)
             seq += 1
+        turn.frames.append(frame)
         self.seq = seq - 1
         self.time_ns = now
         self.began_ns = self.began_ns or now

@@ -24,6 +24,7 @@ from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithLis
 from tradsys import metrics
 from tradsys.adapters.feed.candles import KnownCandles
 from tradsys.adapters.feed.follower import Follower, Turn
+from tradsys.adapters.feed.journal import Audience
 from tradsys.adapters.feed.messages import Buffers, agreed_compression
 from tradsys.adapters.feed.orders import Handing, OrderEntry
 from tradsys.adapters.feed.session import MESSAGE_BYTES_MAX, Hub, Session
@@ -94,11 +95,14 @@ class Feed:
         connections_max: int = 10_000,
         read_buffer_bytes: int = 4096,
         buffers_max: int = 5_000,
+        internal_port: int = 0,
+        internal_secret: bytes = b"",
     ) -> None:
         """`clock` gives unix nanoseconds, by which tokens end; `revoke` tells the authenticator of a command,
         with the unix time in seconds. `admit` gives the seconds after which an account may send another
         order. `origins` are those whose pages may connect (who sends no Origin is no page); `binary` offers
         the binary subprotocols. `known_candles` is what the read model knows now, None if it can't be read.
+        At `internal_port` (0: nowhere) gateways that know the secret follow the journal.
         """
         self._host, self._port = host, port
         self._follower = follower
@@ -119,6 +123,8 @@ class Feed:
             words[hit if was_hit else miss] += 1
 
         self._streams = Streams(follower, Buffers(buffers_max, count))
+        self._internal_port = internal_port
+        self._audience = Audience(follower, internal_secret)
         self._hub: Hub
         self._sleeper: Sleeper
         self._delay = metrics.FEED_DURATION.series()
@@ -211,6 +217,16 @@ class Feed:
             auto_ping_reply_timeout=PING_REPLY_S,
             backlog=1024,
         )
+        internal = None
+        if self._internal_port:
+            internal = await ws_create_server(
+                self._audience.welcome,
+                self._host,
+                self._internal_port,
+                enable_auto_ping=True,
+                auto_ping_idle_timeout=PING_IDLE_S,
+                auto_ping_reply_timeout=PING_REPLY_S,
+            )
         self._sleeper = self._make_sleeper()
         loop.add_reader(self._sleeper.pipe, self._rung)
         self.serving = True
@@ -226,6 +242,9 @@ class Feed:
             loop.remove_reader(self._sleeper.pipe)
             self._sleeper.close()
             server.close()
+            if internal is not None:
+                internal.close()
+                self._audience.close()
             await self._say_goodbye()
             self._follower.close()
         return 0
@@ -258,6 +277,7 @@ class Feed:
         hub.first_sent_ns = 0
         self._take_revocations(turn)
         self._streams.turned(turn)
+        self._audience.turned(turn)
         if hub.first_sent_ns:
             self._delay.observe(self._words, max(0, hub.first_sent_ns - follower.time_ns))
         if not turn.new_epoch:
@@ -274,6 +294,8 @@ class Feed:
             if not self._ticks % TICKER_TICKS:
                 self._streams.flush()
             self._beat()
+            if not self._ticks % HEARTBEAT_TICKS:
+                self._audience.beat()
         except Exception as fault:
             self._fault = fault
             self._stop.set()

@@ -67,7 +67,8 @@ class Listener:
         self.after_seq = after_seq
         self.unread: deque[Happened] = deque()
         self.news = asyncio.Event()
-        self.new_epoch = False
+        self.gap = False
+        """Something may be missing, or may have been taken back, before what is read next."""
         self.too_slow = False
 
     def take(self, one: Happened) -> None:
@@ -95,6 +96,8 @@ class Events:
         """`revoke` hears of every revoked token."""
         self.shard = shard
         self.progress = progress
+        self.known = True
+        """What was revoked is known."""
         self._restore = restore
         self._open_reader = open_reader
         self._revoke = revoke
@@ -112,9 +115,21 @@ class Events:
         self._reader: Reader
 
     def start(self) -> None:
-        """Load the newest snapshot; call it when an engine has begun."""
+        """Load the newest snapshot; call it when an engine has begun.
+
+        Again, it goes on from another place: streams are told what they may have missed.
+        """
         restored = self._restore()
-        self.seq = self._forgotten_seq = restored.seq
+        if (restored.seq, self.progress.epoch) != (self.seq, self.epoch):
+            self._kept.clear()
+            self._kept_order.clear()
+            self._forgotten_seq = restored.seq
+            for listeners in self._listeners.values():
+                for listener in listeners:
+                    listener.after_seq = min(listener.after_seq, restored.seq)
+                    listener.gap = True
+            self.wake()
+        self.seq = restored.seq
         self._orders, self._instruments = restored.orders, restored.instruments
         self.accounts = restored.accounts
         for command in restored.revocations:
@@ -140,7 +155,7 @@ class Events:
             self.epoch = epoch
             for listeners in self._listeners.values():
                 for listener in listeners:
-                    listener.new_epoch = True
+                    listener.gap = True
             self.wake()
             return True
         if published == self.seq:

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
+from tradsys.adapters.gateway.elsewhere import EventsElsewhere
 from tradsys.adapters.gateway.events import Events
 from tradsys.adapters.gateway.service import OrderService
 from tradsys.codec.grpc_v1 import SERVICE
@@ -66,14 +67,17 @@ class Gateway:
         events: Events | None,
         page: Following | None,
         connections_max: int,
+        elsewhere: Sequence[EventsElsewhere] = (),
         close: Callable[[], None] = lambda: None,
         tls: Tls | None = None,
     ) -> None:
-        """`events` and `page` are there together, or not at all. `close` is called at the end."""
+        """`events` and `page` are there together, or not at all; `elsewhere` are of shards whose journals are
+        not at hand. `close` is called at the end."""
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._service = service
         self._events = events
         self._page = page
+        self._elsewhere = elsewhere
         self._connections_max = connections_max
         self._close = close
         self._tls = tls
@@ -85,6 +89,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        lines = [asyncio.create_task(one.run()) for one in self._elsewhere]
         try:
             if self._events is not None:
                 assert self._page is not None
@@ -101,6 +106,9 @@ class Gateway:
             _log.critical("%s", error)
             return EXIT_JOURNAL_LOST
         finally:
+            for line in lines:
+                line.cancel()
+            await asyncio.gather(*lines, return_exceptions=True)
             self._close()
 
     async def _stopped_within(self, seconds: float) -> bool:

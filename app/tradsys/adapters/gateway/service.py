@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableSequence
+from collections.abc import Awaitable, Callable, Mapping, MutableSequence
 from itertools import count
 from time import monotonic, perf_counter_ns
 from typing import Any, NoReturn, Protocol
@@ -85,12 +85,13 @@ class OrderService:
         clock: Callable[[], int],
         words: MutableSequence[int],
         *,
-        events: Events | None = None,
+        events: Mapping[str, Events],
         limiter: Limiter | None = None,
         client_names: frozenset[str] = frozenset(),
     ) -> None:
-        """`clock` gives unix nanoseconds, by which tokens end. `events`: None where there is no journal.
-        `client_names`: of client certificates; empty: any that the server's authority has signed."""
+        """`clock` gives unix nanoseconds, by which tokens end. `events` are by shard; one whose journal
+        nobody tells has none. `client_names`: of client certificates; empty: any that the server's
+        authority has signed."""
         self._routes = routes
         self._authenticator = authenticator
         self._clock = clock
@@ -134,8 +135,8 @@ class OrderService:
     def stop(self) -> None:
         """End the streams: what has been read is answered, nothing more is read."""
         self._stopping = True
-        if self._events is not None:
-            self._events.wake()
+        for events in self._events.values():
+            events.wake()
         for reader in self._readers:
             reader.cancel()
 
@@ -248,9 +249,16 @@ class OrderService:
         return g.result_of(await self._handed(shard, who, g.replace_record(change, number)), shard.name)
 
     async def _handed(self, shard: Shard, who: Identity, record: bytes) -> tuple[int, ...]:
+        self._check_known(shard)
         sender = SENDER.pack(who.account.encode(), who.scopes)
         (result,) = await shard.commands.submit(sender + record, 1)
         return result
+
+    def _check_known(self, shard: Shard) -> None:
+        """Raises Problem 1020 as long as it is not known which tokens a shard has revoked."""
+        events = self._events.get(shard.name)
+        if events is not None and not events.known:
+            raise Problem(NOT_LEADER, "the shard's feed is away; try again", retry_after_s=1)
 
     # --- reads --------------------------------------------------------------------------------------
 
@@ -369,6 +377,7 @@ class OrderService:
         results: dict[Shard, asyncio.Future[list[tuple[int, ...]]] | Problem] = {}
         for shard, mine in records.items():
             try:
+                self._check_known(shard)
                 results[shard] = shard.commands.submit(b"".join(mine), len(mine))
             except Problem as problem:
                 results[shard] = problem
@@ -393,7 +402,12 @@ class OrderService:
 
     async def _stream_events(self, asked: pb.StreamEventsRequest, context: Context) -> None:
         who, _ = self._caller(context, READ)
-        events = self._events
+        names = [shard.name for shard in self._routes.shards]
+        # Numbers and epochs are a shard's own, so a stream is, too.
+        name = asked.shard or (names[0] if len(names) == 1 else "")
+        if name not in names:
+            raise Problem(INVALID_REQUEST, f"shard is one of {', '.join(names)}", {"field": "shard"})
+        events = self._events.get(name)
         if events is None:
             self._words[metrics.GATEWAY_CALLS.word("StreamEvents", "UNIMPLEMENTED")] += 1
             await context.abort(
@@ -425,10 +439,10 @@ class OrderService:
                     )
                 if self._stopping:
                     raise Problem(NOT_LEADER, "shutting down", retry_after_s=1)
-                if listener.new_epoch or monotonic() >= position_due:
+                if listener.gap or monotonic() >= position_due:
                     # With a new epoch some of what was sent may have been taken back.
-                    moved = events.position(gap=listener.new_epoch)
-                    listener.new_epoch = False
+                    moved = events.position(gap=listener.gap)
+                    listener.gap = False
                     position_due = monotonic() + POSITION_S
                     self._caller(context, READ)
                     await context.write(pb.StreamEventsResponse(position=moved))
