@@ -1255,6 +1255,282 @@ K6 = Board(
     ),
 )
 
+# --- releases and the operator ------------------------------------------------------------------------
+
+VENUES = "max by (namespace, venue) "
+
+ROLLOUT = Board(
+    "tradsys-rollout",
+    "tradsys · releases",
+    "Where each venue's release is, what its gate said, and how long releases take.",
+    (
+        Row(
+            "Now",
+            (
+                Panel(
+                    "Phase",
+                    "Where each venue is. Paused and Failed wait for somebody, while the stable revision "
+                    "serves.",
+                    "short",
+                    (
+                        q(
+                            "max by (namespace, venue, phase) (tradsys_operator_rollout_phase{HERE} == 1)",
+                            "{{venue}}: {{phase}}",
+                        ),
+                    ),
+                    kind="bargauge",
+                    width=10,
+                ),
+                Panel(
+                    "Waiting for somebody",
+                    "Venues whose release is Paused (no verdict) or Failed (refused or taken back).",
+                    "short",
+                    (
+                        q(
+                            "sum(max by (namespace, venue, phase) (tradsys_operator_rollout_phase{HERE, "
+                            'phase=~"Paused|Failed"}))',
+                            "venues",
+                        ),
+                    ),
+                    kind="stat",
+                    thresholds=((1, AMBER),),
+                    width=4,
+                ),
+                Panel(
+                    "Engines",
+                    "Engines that there should be, in all venues.",
+                    "short",
+                    (q(f"sum({VENUES}(tradsys_operator_pods{{HERE}}))", "engines"),),
+                    kind="stat",
+                    width=5,
+                ),
+                Panel(
+                    "With CPUs of their own",
+                    "Engines whose exclusive CPUs were seen from inside.",
+                    "short",
+                    (q(f"sum({VENUES}(tradsys_operator_pods_pinned{{HERE}}))", "pinned"),),
+                    kind="stat",
+                    width=5,
+                ),
+            ),
+            height=6,
+        ),
+        Row(
+            "Releases",
+            (
+                Panel(
+                    "Phases",
+                    "1 while a venue is in a phase; all but Stable pass.",
+                    "short",
+                    (
+                        q(
+                            "max by (namespace, venue, phase) (tradsys_operator_rollout_phase{HERE})",
+                            "{{venue}}: {{phase}}",
+                        ),
+                    ),
+                    maximum=1,
+                    width=12,
+                ),
+                Panel(
+                    "Ended",
+                    "Releases that have ended, per second, by how: promoted, refused or taken back.",
+                    "ops",
+                    (q(rate("tradsys_operator_rollout_duration_seconds_count", "outcome"), "{{outcome}}"),),
+                    stacked=True,
+                    width=6,
+                ),
+                Panel(
+                    "How long they take",
+                    "Mean time from the change of the spec to the end of its release, by how it ended.",
+                    "s",
+                    (
+                        q(
+                            mean("tradsys_operator_rollout_duration_seconds", "outcome"),
+                            "{{outcome}}",
+                        ),
+                    ),
+                    width=6,
+                ),
+            ),
+        ),
+        Row(
+            "Gates",
+            (
+                Panel(
+                    "Latency of the candidate",
+                    "Of the last gate of each venue, as a part of the stable one's, and what is allowed.",
+                    "percentunit",
+                    (
+                        q(f"{VENUES}(tradsys_operator_gate_latency_ratio{{HERE}})", "{{venue}}"),
+                        q(f"{VENUES}(tradsys_operator_gate_latency_ratio_max{{HERE}})", "{{venue}} allowed"),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Verdicts",
+                    "Gates since the operator started, by verdict and reason; Inconclusive is no verdict.",
+                    "short",
+                    (
+                        q(
+                            "sum by (verdict, reason) (tradsys_operator_gate_results_total{HERE})",
+                            "{{verdict}}: {{reason}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+            ),
+        ),
+    ),
+    source="tradsys_operator_leader",
+)
+
+OPERATOR = Board(
+    "tradsys-operator",
+    "tradsys · operator",
+    "Does the operator do its work: who leads, what it hears, how passes end, what it says of venues.",
+    (
+        Row(
+            "Now",
+            (
+                Panel(
+                    "Leaders",
+                    "Operators that hold the lease. None: venues trade on, and nothing puts them right.",
+                    "short",
+                    (q("sum(tradsys_operator_leader{HERE})", "leaders"),),
+                    kind="stat",
+                    words=((0, "nobody", RED),),
+                    width=6,
+                ),
+                Panel(
+                    "Last heard",
+                    "How long ago the leader heard of a watch or ended a pass; it looks at each venue every "
+                    "two minutes, and is started again after ten without a word.",
+                    "s",
+                    (
+                        q(
+                            "max(tradsys_operator_last_event_age_seconds{HERE} "
+                            "and on (job, instance) tradsys_operator_leader{HERE} == 1)",
+                            "leader",
+                        ),
+                    ),
+                    kind="stat",
+                    thresholds=((240, AMBER), (600, RED)),
+                    width=6,
+                ),
+                Panel(
+                    "Due",
+                    "Objects that wait for a pass.",
+                    "short",
+                    (q("sum(tradsys_operator_queue_depth{HERE})", "due"),),
+                    kind="stat",
+                    width=6,
+                ),
+                Panel(
+                    "Failing passes",
+                    "Part of the passes that ended with an error; a conflict is none, it is decided anew.",
+                    "percentunit",
+                    (
+                        q(
+                            rate("tradsys_operator_reconciles_total", more=', outcome=~"failed|fault"')
+                            + " / "
+                            + rate("tradsys_operator_reconciles_total"),
+                            "failed",
+                        ),
+                    ),
+                    kind="stat",
+                    thresholds=((0.01, AMBER), (0.1, RED)),
+                    decimals=1,
+                    width=6,
+                ),
+            ),
+            height=5,
+        ),
+        Row(
+            "Passes",
+            (
+                Panel(
+                    "Passes",
+                    "Per second, by how they ended. Somebody else's write makes a conflict; failed is the "
+                    "API server's answer or none; a fault is the operator's own.",
+                    "ops",
+                    (q(rate("tradsys_operator_reconciles_total", "kind, outcome"), "{{kind}} {{outcome}}"),),
+                    stacked=True,
+                    width=12,
+                ),
+                Panel(
+                    "How long a pass takes",
+                    "Reading everything, deciding, and writing what differs.",
+                    "s",
+                    (
+                        q(
+                            quantile(0.5, "tradsys_operator_reconcile_duration_seconds", "kind"),
+                            "{{kind}} p50",
+                        ),
+                        q(
+                            quantile(0.99, "tradsys_operator_reconcile_duration_seconds", "kind"),
+                            "{{kind}} p99",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Queue",
+                    "Objects that are due, by operator.",
+                    "short",
+                    (q("sum by (instance) (tradsys_operator_queue_depth{HERE})", "{{instance}}"),),
+                    width=8,
+                ),
+                Panel(
+                    "Memory",
+                    "Resident, by operator. The chart allows 256 MiB.",
+                    "bytes",
+                    (q("max by (instance) (process_resident_memory_bytes{HERE})", "{{instance}}"),),
+                    width=8,
+                ),
+                Panel(
+                    "CPU",
+                    "CPUs that an operator uses.",
+                    "short",
+                    (
+                        q(
+                            "sum by (instance) (rate(process_cpu_seconds_total{HERE}[$__rate_interval]))",
+                            "{{instance}}",
+                        ),
+                    ),
+                    width=8,
+                ),
+            ),
+        ),
+        Row(
+            "What it says of venues",
+            (
+                Panel(
+                    "Conditions that do not hold",
+                    "Venues by condition that is False; Paused and Progressing are better so.",
+                    "short",
+                    (
+                        q(
+                            "sum by (condition) (max by (namespace, venue, condition) "
+                            '(tradsys_operator_condition{HERE, status="False"}))',
+                            "{{condition}}",
+                        ),
+                    ),
+                    width=12,
+                ),
+                Panel(
+                    "Knobs that are not in force",
+                    "Settings that a process reports otherwise than its Venue asks for.",
+                    "short",
+                    (q(f"{VENUES}(tradsys_operator_tuning_mismatches{{HERE}})", "{{venue}}"),),
+                    thresholds=((1, RED),),
+                    width=12,
+                ),
+            ),
+        ),
+    ),
+    source="tradsys_operator_leader",
+)
+
 BOARDS = {
     "overview": OVERVIEW,
     "slo": SLO,
@@ -1263,5 +1539,9 @@ BOARDS = {
     "runtime": RUNTIME,
     "tuning-pinning": TUNING,
     "k6": K6,
+    "rollout": ROLLOUT,
+    "operator": OPERATOR,
 }
 """By the name of the file in dashboards/."""
+OF_THE_OPERATOR = ("rollout", "operator")
+"""Those that show the operator's metrics, not a venue's."""

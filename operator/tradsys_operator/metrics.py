@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from tradsys_operator.api import Phase
 
 REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
 
 RECONCILES = Counter(
     "tradsys_operator_reconciles_total",
@@ -78,3 +83,22 @@ CONDITION = Gauge(
     ("namespace", "venue", "condition", "status"),
     registry=REGISTRY,
 )
+
+# From the start, so that the first failure and the first release are a change of a number.
+for _kind in ("Venue", "GateRun"):
+    for _outcome in ("done", "conflict", "failed", "fault"):
+        RECONCILES.labels(_kind, _outcome)
+for _outcome in ("promoted", "rolled_back", "failed"):
+    ROLLOUT_DURATION.labels(_outcome)
+
+
+def phase(namespace: str, venue: str, now: Phase) -> None:
+    """The phase that a venue is in."""
+    for each in get_args(Phase):
+        PHASE.labels(namespace, venue, each).set(each == now)
+
+
+def forget(namespace: str, venue: str) -> None:
+    """A venue that is gone has no numbers: its last ones would stand for ever."""
+    for metric in (PHASE, GATE_LATENCY, GATE_LATENCY_MAX, PODS_PINNED, PODS, TUNING_MISMATCHES, CONDITION):
+        metric.remove_by_labels({"namespace": namespace, "venue": venue})

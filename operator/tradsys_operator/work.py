@@ -96,6 +96,8 @@ class Operator:
         """One pass; seconds until the next, None if the object is gone. Raises HTTPError."""
         found = await self._cluster.get(Ref(API_VERSION, key.kind, key.name), key.namespace)
         if found is None:
+            if key.kind == "Venue":
+                metrics.forget(key.namespace, key.name)
             return None
         return await (self._venue(found) if key.kind == "Venue" else self._gate_run(found))
 
@@ -193,9 +195,7 @@ async def work(
 
 def _report_venue(observed: reconcile.Observed, after: VenueStatus, now: float) -> None:
     who, before = (observed.venue.namespace, observed.venue.name), observed.status
-    if before.phase != after.phase:
-        metrics.PHASE.labels(*who, before.phase).set(0)
-    metrics.PHASE.labels(*who, after.phase).set(1)
+    metrics.phase(*who, after.phase)
     metrics.PODS_PINNED.labels(*who).set(after.pinning.pods_pinned)
     metrics.PODS.labels(*who).set(after.shards_total)
     metrics.TUNING_MISMATCHES.labels(*who).set(len(after.tuning))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tradsys_operator.metrics import REGISTRY
 
 from dashboards.source import boards, slo, write
 from dashboards.source.boards import BOARDS
@@ -50,6 +51,9 @@ def shown_names() -> set[str]:
                     names |= {f"{name}_{part}" for part in ("bucket", "count", "sum")}
                 else:
                     names.add(name)
+    for family in REGISTRY.collect():
+        endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+        names |= {family.name + ending for ending in endings.get(family.type, ("",))}
     return names
 
 
