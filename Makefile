@@ -195,11 +195,8 @@ e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator 
 # --- measure ------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(DEV_ENV) ## Measure the stages of an order, a recovery, and gRPC (SMOKE=1: small, only to see that they run).
-	@$(BIN)/tradsys bench $(if $(SMOKE),--count 1000 --rounds 1)
-	@$(BIN)/python tests/bench/recovery.py $(if $(SMOKE),20000)
-	@$(BIN)/python tests/bench/readmodel_statements.py $(if $(SMOKE),2000)
-	@$(BIN)/python tests/bench/gateway.py $(if $(SMOKE),0.3)
+bench: $(DEV_ENV) packages ## Print what is promised of speed beside what is measured, into build/bench (ONLY=orders,core,…; SMOKE=1: tiny).
+	@exec $(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(SMOKE),--smoke)
 
 # --- charts -------------------------------------------------------------------
 

@@ -24,11 +24,16 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.adapters.server_process import free_ports
+from tests.bench.processes import pinned_venue
+from tests.bench.promise import Bench, Line, Plot
+from tests.bench.sender import offer, request
 from tests.feed.feed_venue import FeedVenue, feed_venue
-from tests.reliability.readers import Readers, percentile, run
+from tests.reliability.readers import Readers, percentile, resident_bytes, run
 
 PAUSE_S = 0.002
 FRAME_BYTES = 80
+RATE = 500
+"""Orders a second while many read: what one feed can tell all of them one by one, without conflating much."""
 
 
 def floor_server(port: int, pipe: str) -> None:
@@ -115,7 +120,7 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def sizes(venue: FeedVenue) -> dict[str, float]:
+def sizes(venue: FeedVenue, updates: int = 40) -> dict[str, float]:
     """Mean payload bytes of an update, by channel and form."""
     found: dict[str, float] = {}
     for protocol in ("tradsys.json.v1", "tradsys.bin.v1", "tradsys.bin.v2"):
@@ -127,17 +132,120 @@ def sizes(venue: FeedVenue) -> dict[str, float]:
                     f'{{"op":"subscribe","id":1,"channels":[{{"name":"{name}","symbols":["{symbol}"]}}]}}'
                 )
                 client.recv()
-                for number in range(40):
+                for number in range(updates):
                     maker.placed(symbol, "sell", "1.5", f"50000.{10 + number}")
                     taker.placed(symbol, "buy", "1.5", f"50000.{10 + number}")
                 lengths = []
                 for message in iter(lambda: client.recv(0.5), None):
                     updates = isinstance(message, bytes) or '"type":"delta"' in message
                     lengths += [len(message)] if updates else []
-                    if len(lengths) == 40:
+                    if len(lengths) == updates:
                         break
-            found[f"{name} {protocol}"] = sum(lengths) / len(lengths)
+            # On a slow machine an order that rests and is taken within a turn is no update at all.
+            if lengths:
+                found[f"{name} {protocol}"] = sum(lengths) / len(lengths)
     return found
+
+
+def measure(bench: Bench) -> None:
+    """The part `websocket`: delay beside the floor, bytes, and what readers cost those who trade."""
+    orders = bench.sized(500, 20)
+    counts = [1, 10] if bench.smoke else [1, 10, 100, 1000]
+    many = bench.sized(10_000, 20, "CLIENTS")
+    with (
+        tempfile.TemporaryDirectory(prefix="feed-") as name,
+        pinned_venue(Path(name), ("engine", "history", "feed"), max_connections=many + 100) as venue,
+    ):
+        assert isinstance(venue, FeedVenue)
+        lines = {"floor p50": [], "floor p99": [], "feed p50": [], "feed p99": []}
+        for count in counts:
+            bench.tell(f"{count} clients, {orders} orders")
+            bare = run(floor(count, orders, Path(name)))
+            delays, rate, cost = run(venue_delays(venue, count, orders))
+            row = [percentile(values, share) / 1000 for values in (bare, delays) for share in (0.5, 0.99)]
+            for line, value in zip(lines.values(), row, strict=True):
+                line.append(value)
+            bench.found.figures[f"{count} clients"] = dict(zip(lines, row, strict=True)) | {
+                "frames_a_second_of_the_feeds_cpu": round(rate),
+                "feeds_cpu_us_an_order": round(cost),
+            }
+            if count in (1, 10):
+                bench.at_most(
+                    f"event to client, {count} subscribers: p99", 50, "µs", [row[3]],
+                    f"engine's time of the order until the frame is read, bin.v2, `process`, {orders} orders "
+                    f"one by one; p50 {row[2]:.0f}; floor p50 {row[0]:.0f}, p99 {row[1]:.0f}",
+                )  # fmt: skip
+        bench.found.plots.append(
+            Plot("Event to client by number of clients", "clients", "µs",
+                 [Line(key, [float(count) for count in counts], line) for key, line in lines.items()],
+                 log_x=True, log_y=True)
+        )  # fmt: skip
+        bench.tell("bytes of an update")
+        found = sizes(venue, bench.sized(40, 5))
+        bench.found.figures["bytes of an update"] = found
+        for channel in ("price", "trades", "book"):
+            text, frame = (found.get(f"{channel} tradsys.{form}", 0) for form in ("json.v1", "bin.v2"))
+            if not text or not frame:
+                continue
+            bench.at_least(
+                f"bandwidth that the binary protocol saves on `{channel}`",
+                40, "%", [100 * (1 - frame / text)],
+                f"payload of one update, bin.v2 {frame:.0f} bytes, JSON {text:.0f}; counted, not timed",
+                relative=True,
+            )  # fmt: skip
+        bench.tell(f"{many:,} readers beside orders")
+        _beside_readers(bench, venue, many, 5 if not bench.smoke else 1)
+
+
+def _beside_readers(bench: Bench, venue: FeedVenue, many: int, seconds: int) -> None:
+    """The p99 of orders with nobody, with everybody, and with nobody again."""
+    symbol = venue.market()
+    trader = venue.account(mode="limits")
+    bodies = [
+        f'{{"symbol":"{symbol}","side":"{side}","type":"limit",'
+        f'"quantity":"{1 + i % 7}","price":"{100 + i % 10}"}}'
+        for i in range(100)
+        for side in ("buy", "sell")
+    ]
+    requests = [request("POST", "/orders", trader.token, body.encode()) for body in bodies]
+
+    def p99() -> float:
+        return offer(venue.ports["port"], requests, RATE, seconds, 8).us(99)
+
+    async def watched() -> tuple[float, list[float]]:
+        pid = venue.processes["feed"].pid
+        before = resident_bytes(pid)
+        readers = Readers(venue.ws_port, symbol, many)
+        await readers.connect()
+        each = (resident_bytes(pid) - before) / many / 1024
+        bench.tell(f"{many:,} are connected, {each:.1f} KiB each")
+        found = await asyncio.to_thread(p99)
+        last = (await asyncio.to_thread(trader.placed, symbol, "buy", "1", "50"))["seq"]
+        began = time.monotonic()
+        await readers.until_at(last, 60)
+        behind = time.monotonic() - began
+        ended = sum(reader.ended for reader in readers.readers)
+        readers.close()
+        return found, [each, behind, ended]
+
+    # The first orders of a venue are slow: nothing is in a cache yet.
+    p99()
+    alone = p99()
+    with_all, (each, behind, ended) = run(watched())
+    again = p99()
+    bench.at_most(
+        f"order p99 beside {many:,} readers, over that without",
+        1.2, "×", [with_all / alone, with_all / again],
+        f"REST, `process`, open loop of {RATE}/s, {seconds} s; {alone:,.0f} and {again:,.0f} µs without, "
+        f"{with_all:,.0f} with; the readers share a CPU with the feed and the sender",
+        relative=True,
+    )  # fmt: skip
+    bench.at_most(
+        f"memory of a WebSocket connection, {many:,} of them", 32, "KiB", [each],
+        f"resident memory of the feed, each subscribed to a book of depth 10, bin.v2; {ended:.0f} fell away, "
+        f"the last one had the last order {behind:.2f} s after it",
+        relative=True,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ import grpc
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.api.venue_process import RunningVenue
+from tests.bench.processes import pinned_venue
+from tests.bench.promise import Bench
 from tradsys.client.pool import CHANNEL_OPTIONS, AsyncOrderPool, OrderPool
 from tradsys.v1 import orders_pb2 as pb
 
@@ -39,13 +41,13 @@ def percentiles(samples_s: list[float]) -> dict[str, float]:
     }
 
 
-async def establishing(target: str) -> dict[str, float]:
+async def establishing(target: str, connections: int) -> dict[str, float]:
     """A new channel until it is ready to be called, one after the other.
 
     With asyncio: the blocking API looks at a channel's state only every 200 ms.
     """
     samples = []
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         began = time.perf_counter()
         channel = grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
         await channel.channel_ready()
@@ -122,40 +124,63 @@ def batches(venue: RunningVenue) -> tuple[float, float]:
     return float(rows[f"{name}_sum"]), float(rows[f"{name}_count"])
 
 
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 3.0
+def rows_of(seconds: float, connections: int) -> dict[str, Any]:
+    """Each for so many seconds, on a venue of its own."""
     rows: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as place:
-        venue = RunningVenue(Path(place), ("engine", "history", "gateway"))
-        try:
-            venue.start()
-            target = f"127.0.0.1:{venue.ports['grpc_port']}"
-            market, trader = venue.market(), venue.account("limits")
-            # It rests and is far from everything, as most orders do.
-            order = pb.PlaceOrderRequest(
-                symbol=market, side=pb.SIDE_BUY, type=pb.ORDER_TYPE_LIMIT, quantity="1", price="9",
-                time_in_force=pb.TIME_IN_FORCE_IOC,
-            )  # fmt: skip
-            known = pb.PlaceOrderRequest()
-            known.CopyFrom(order)
-            known.client_order_id = "again"
-            rows["establishing a connection"] = asyncio.run(establishing(target))
-            rows["one call at a time"] = pool_against_none(target, trader.token, known, seconds)
-            for in_flight in IN_FLIGHT:
-                before = batches(venue)
-                row = asyncio.run(unary(target, trader.token, order, in_flight, seconds))
-                after = batches(venue)
-                row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
-                rows[f"unary, {in_flight} in flight"] = row
-            for commands in STREAM_COMMANDS:
-                before = batches(venue)
-                row = stream(target, trader.token, order, commands, seconds)
-                after = batches(venue)
-                row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
-                rows[f"stream, {commands} commands a message"] = row
-        finally:
-            venue.end()
-    print(json.dumps(rows, indent=1))
+    with (
+        tempfile.TemporaryDirectory() as place,
+        pinned_venue(Path(place), ("engine", "history", "gateway")) as venue,
+    ):
+        target = f"127.0.0.1:{venue.ports['grpc_port']}"
+        market, trader = venue.market(), venue.account("limits")
+        # It rests and is far from everything, as most orders do.
+        order = pb.PlaceOrderRequest(
+            symbol=market, side=pb.SIDE_BUY, type=pb.ORDER_TYPE_LIMIT, quantity="1", price="9",
+            time_in_force=pb.TIME_IN_FORCE_IOC,
+        )  # fmt: skip
+        known = pb.PlaceOrderRequest()
+        known.CopyFrom(order)
+        known.client_order_id = "again"
+        rows["establishing a connection"] = asyncio.run(establishing(target, connections))
+        rows["one call at a time"] = pool_against_none(target, trader.token, known, seconds)
+        for in_flight in IN_FLIGHT:
+            before = batches(venue)
+            row = asyncio.run(unary(target, trader.token, order, in_flight, seconds))
+            after = batches(venue)
+            row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
+            rows[f"unary, {in_flight} in flight"] = row
+        for commands in STREAM_COMMANDS:
+            before = batches(venue)
+            row = stream(target, trader.token, order, commands, seconds)
+            after = batches(venue)
+            row["commands_per_batch"] = round((after[0] - before[0]) / (after[1] - before[1]), 1)
+            rows[f"stream, {commands} commands a message"] = row
+    return rows
+
+
+def measure(bench: Bench) -> None:
+    """The part `grpc`. Sustained orders over a stream are in `batch`."""
+    seconds = 0.2 if bench.smoke else 3.0
+    connections = bench.sized(CONNECTIONS, 5)
+    bench.tell(f"connections, unary calls and streams, {seconds} s each")
+    rows = rows_of(seconds, connections)
+    made, calls = rows["establishing a connection"], rows["one call at a time"]
+    bench.at_most(
+        "a gRPC connection until it can be called: p50", 1_000, "µs", [made["p50_us"]],
+        f"{connections} in turn, not encrypted, loopback; p99 {made['p99_us']:,}",
+    )  # fmt: skip
+    pooled, alone = calls["pool"], calls["a connection per call"]
+    bench.at_least(
+        "what the pool takes off a call", 15, "%", [calls["pool_is_faster_by_percent"]],
+        f"p50 of one retried order at a time, through gateway and engine, `process`: {pooled['p50_us']:,} µs "
+        f"with the pool, {alone['p50_us']:,} with a connection of its own; 3 rounds in turn",
+        relative=True,
+    )  # fmt: skip
+    bench.found.figures |= rows
+
+
+def main() -> None:
+    print(json.dumps(rows_of(float(sys.argv[1]) if len(sys.argv) > 1 else 3.0, CONNECTIONS), indent=1))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from statistics import median
 from time import perf_counter_ns
 
 import apsw
 import msgspec
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.bench.promise import Bench
 from tradsys.adapters.history import sql
 from tradsys.adapters.history.readmodel import OrderRow
 from tradsys.adapters.history.sqlite import STATEMENTS_MAX, Pragmas, migrate
@@ -61,7 +63,12 @@ def times_of(db: apsw.Connection, statement: str, bindings: list[tuple[object, .
     return taken
 
 
-def main(count: int) -> None:
+Percentiles = dict[str, tuple[float, float, float]]
+"""p50, p95 and p99 in µs, with prepared statements ("kept") and without ("none")."""
+
+
+def measured(count: int) -> dict[str, Percentiles]:
+    """By statement."""
     random = Random(1)
     ids = [random.randint(1, count) for _ in range(count // 40)]
     work: dict[str, tuple[str, Callable[[int], tuple[object, ...]]]] = {
@@ -69,12 +76,10 @@ def main(count: int) -> None:
         "insert": (sql.INSERT_ORDER, lambda number: row(count + 1 + number)),
         "update": (sql.UPDATE_ORDER, lambda number: (10, 50_000, 0, 3, 0, 0, 1, 0, 1, 1, 0, 0, number)),
     }
-    with tempfile.TemporaryDirectory(dir=".") as directory:
+    found: dict[str, Percentiles] = {}
+    with tempfile.TemporaryDirectory() as directory:
         kept = opened(Path(directory) / "kept.db", STATEMENTS_MAX, count)
         none = opened(Path(directory) / "none.db", 0, count)
-        print(f"{count:,} orders in the table, {ROUNDS} rounds of {len(ids):,} statements each, µs")
-        head = ("", "prepared p50", "p95", "p99", "each time p50", "p95", "p99", "less")
-        print("".join(f"{word:>{14 if 'p50' in word else 8}}" for word in head))
         for name, (statement, binding) in work.items():
             numbers = range(len(ids)) if name == "insert" else ids
             bindings = [binding(number) for number in numbers]
@@ -82,15 +87,39 @@ def main(count: int) -> None:
             for _ in range(ROUNDS):
                 for which, db in (("kept", kept), ("none", none)):
                     taken[which] += times_of(db, statement, bindings)
-            shown = []
-            for which in ("kept", "none"):
-                ordered = sorted(taken[which])
-                shown += [ordered[int(share * len(ordered))] / 1000 for share in (0.5, 0.95, 0.99)]
-            less = 1 - median(taken["kept"]) / median(taken["none"])
-            cells = [f"{us:{14 if i % 3 == 0 else 8}.1f}" for i, us in enumerate(shown)]
-            print(f"{name:8}{''.join(cells)}{less:8.0%}")
+            found[name] = {}
+            for which, times in taken.items():
+                times.sort()
+                p50, p95, p99 = (times[int(share * len(times))] / 1000 for share in (0.5, 0.95, 0.99))
+                found[name][which] = p50, p95, p99
         kept.close()
         none.close()
+    return found
+
+
+def measure(bench: Bench) -> None:
+    """The part `database`."""
+    count = bench.sized(20_000, 2_000)
+    bench.tell(f"{count:,} orders")
+    for name, by_way in measured(count).items():
+        (p50, p95, p99), none = by_way["kept"], by_way["none"]
+        bench.at_most(
+            f"read model, {name} an order: p95", 1_000, "µs", [p95],
+            f"SQLite (WAL, NORMAL), {count:,} orders, single statements, prepared once; p50 {p50:.1f}, "
+            f"p99 {p99:.1f}; prepared each time p50 {none[0]:.1f}, p95 {none[1]:.1f}",
+        )  # fmt: skip
+        bench.found.figures[name] = {way: dict(zip(("p50_us", "p95_us", "p99_us"), values, strict=True))
+                                     for way, values in by_way.items()}  # fmt: skip
+
+
+def main(count: int) -> None:
+    print(f"{count:,} orders in the table, {ROUNDS} rounds of {count // 40:,} statements each, µs")
+    head = ("", "prepared p50", "p95", "p99", "each time p50", "p95", "p99", "less")
+    print("".join(f"{word:>{14 if 'p50' in word else 8}}" for word in head))
+    for name, by_way in measured(count).items():
+        shown = [*by_way["kept"], *by_way["none"]]
+        cells = [f"{us:{14 if i % 3 == 0 else 8}.1f}" for i, us in enumerate(shown)]
+        print(f"{name:8}{''.join(cells)}{1 - shown[0] / shown[3]:8.0%}")
 
 
 if __name__ == "__main__":
