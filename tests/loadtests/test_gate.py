@@ -61,9 +61,9 @@ def evidence(folder: Path) -> Any:
 
 @pytest.mark.timeout(300)
 def test_a_deliberately_slow_build_is_refused(tmp_path: Path, objectives: Path):
-    whole = "    def process_one(self, command: Command) -> Outcome:\n"
+    whole = "    def process_one(self, command: Command, now: int) -> Outcome:\n"
     slow = (
-        "    def process_one(self, command: Command) -> Outcome:\n"
+        "    def process_one(self, command: Command, now: int) -> Outcome:\n"
         "        __import__('time').sleep(0.02)\n"
         "        return self.undisturbed(command)\n\n"
     ) + whole.replace("process_one", "undisturbed")

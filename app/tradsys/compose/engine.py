@@ -14,6 +14,7 @@ from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import TOKEN_LIFE_MAX_S, Revocations
 from tradsys.adapters.http.accesslog import AccessLog
 from tradsys.adapters.http.app import (
+    PREFIX,
     ByPort,
     admin_routes,
     create_app,
@@ -21,6 +22,7 @@ from tradsys.adapters.http.app import (
     ops_routes,
     public_routes,
 )
+from tradsys.adapters.http.direct import DirectOrders
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.http.orders import Desk
@@ -232,6 +234,12 @@ class Engine:
 
         self._edges = [edge(origins=browser_origins(settings), rate_limiter=limiter), edge(), edge(), edge()]
         public, admin, ops, internal = self._edges
+        # A log that has a line for every request gets it from the framework.
+        self.direct = (
+            DirectOrders(f"{PREFIX}/orders", public, desk).prepare
+            if settings.access_log == "errors"
+            else None
+        )
         batch_max = settings.batch_body_bytes_max
         # A client that can ask for it has the host already.
         engine_url = addresses(settings).engine.replace(HOST, settings.host)
@@ -268,7 +276,10 @@ class Engine:
         """Serve until told to stop. Raises JournalError, OSError."""
         settings = self.settings
         server = self.server = Server(
-            [Listener(settings.host, port, app) for port, app in self.apps.items()],
+            [
+                Listener(settings.host, port, app, self.direct if port == settings.port else None)
+                for port, app in self.apps.items()
+            ],
             prefix=f"/s/{settings.shard}",
             turns=self._counters.turns,
             each_turn=self.each_turn,

@@ -128,12 +128,11 @@ class Venue:
             self._journal(seq, now, entries)
         return outcomes
 
-    def process_one(self, command: Command) -> Outcome:
+    def process_one(self, command: Command, now: int) -> Outcome:
         """`process([command])[0]`, at two thirds of its cost: the path of a single order.
 
-        Raises JournalError.
+        `now` is what the clock said since the last command. Raises JournalError.
         """
-        now = self.clock()
         if not self.shard.has_space or self._expiry_is_due(now):
             return self.process((command,))[0]
         seq = self.seq + 1

@@ -73,7 +73,7 @@ class History:
             snapshot_every=snapshot_every,
             words=words,
         )
-        self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms, self.follower.advanced)
+        self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms)
 
     def run(self) -> int:
         """Follow until `stop`; returns the process's exit code."""

@@ -65,16 +65,13 @@ class Syncing:
         prepare: Callable[[], bool],
         words: MutableSequence[int],
         interval_ms: int,
-        advanced: Callable[[], None],
     ) -> None:
-        """`prepare` makes the next segment if there is none, False if there is no space for it.
-        `advanced` is called in the syncing thread when more has become durable."""
+        """`prepare` makes the next segment if there is none, False if there is no space for it."""
         self._progress = progress
         self._open_sync = open_sync
         self._prepare = prepare
         self._words = words
         self._interval_s = interval_ms / 1000
-        self._advanced = advanced
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._run_sync, name="sync", daemon=True),
@@ -125,7 +122,6 @@ class Syncing:
             self.last_ns = ended_ns = monotonic_ns()
             if behind:
                 self._duration.observe(words, ended_ns - started_ns)
-                self._advanced()
             # The oldest command that just became durable may have come right after the sync before.
             words[self._lag] = ended_ns - before_ns if behind else 0
             before_ns = started_ns

@@ -15,9 +15,10 @@ from typing import Any
 
 import falcon
 from falcon import Request, Response
+from msgspec import Struct
 
 from tradsys.adapters.http.accesslog import AccessLog
-from tradsys.adapters.http.limits import RateLimiter
+from tradsys.adapters.http.limits import RateLimiter, Verdict
 from tradsys.codec.errors import (
     ERRORS,
     FORBIDDEN,
@@ -32,6 +33,7 @@ from tradsys.codec.errors import (
 )
 from tradsys.codec.json_v1 import encode
 from tradsys.venue.ports import Authenticator, Busy, Clock, Identity, JournalError, Unauthorized
+from tradsys.venue.venue import Outcome
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 PUBLIC = 0
@@ -40,6 +42,28 @@ EXPOSED_HEADERS = (
     "X-Request-Id, X-Engine-Us, X-Seq, X-Durable-Seq, X-Epoch, X-Read-Seq, Retry-After, Idempotent-Replay, "
     "X-RateLimit-Limit, X-RateLimit-Remaining"
 )
+
+
+HANDED = "tradsys.handed"
+"""Where an environ has what `DirectOrders` found."""
+
+
+class Handed(Struct, frozen=True, gc=False):
+    """A new order that the framework answers after it was judged without."""
+
+    started_ns: int
+    now_ns: int
+    identity: Identity | Unauthorized | Busy
+    verdict: Verdict | None = None
+    """Of the rate limiter, if there is one."""
+    outcome: Outcome | Exception | None = None
+    """What became of the order; None: it was not let in."""
+
+
+def caller_id_of(environ: dict[str, Any]) -> str:
+    """The caller's X-Request-Id, "" if it sent none that is acceptable."""
+    sent = environ.get("HTTP_X_REQUEST_ID")
+    return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else ""
 
 
 class Tally:
@@ -114,34 +138,38 @@ class Edge:
         """`position` gives (seq, durable_seq, epoch) for the reply headers; `failed` hears of faults
         that must end the process (the journal), after the caller has been told that it is unknown.
         `close_after` is the server's way of ending a connection with its answer."""
-        self._authenticator = authenticator
-        self._clock = clock
-        self._position = position
+        self.verify = authenticator.verify
+        self.clock = clock
+        self.position = position
         self.tally = tally or Tally()
         self._shown = 0, 0
         self._shown_texts = "0", "0"
         """Durable seq and epoch of the last reply, and their texts: they rarely change."""
         self._origins = frozenset(origins)
         self._access_log = access_log
-        self._rate_limiter = rate_limiter
+        self.rate_limiter = rate_limiter
         self._id_prefix = id_prefix
         self._failed = failed
         self._close_after = close_after
         self.draining = False
 
     def process_request(self, req: EdgeRequest, resp: EdgeResponse) -> None:
-        req.started_ns = perf_counter_ns()
-        req.now_ns = self._clock()
-        sent = req.env.get("HTTP_X_REQUEST_ID")
-        if sent is not None and _REQUEST_ID.fullmatch(sent):
-            req.caller_id = req.id = sent
+        handed = req.env.get(HANDED)
+        if handed is None:
+            req.started_ns = perf_counter_ns()
+            req.now_ns = self.clock()
         else:
-            req.caller_id = ""
-            req.id = f"{self._id_prefix}{next(self._ids):x}"
+            req.started_ns, req.now_ns = handed.started_ns, handed.now_ns
+        req.caller_id = caller_id_of(req.env)
+        req.id = req.caller_id or self.new_id()
         if self._origins:
             origin = req.env.get("HTTP_ORIGIN")
             if origin is not None:
                 self._allow_origin(req, resp, origin)
+
+    def new_id(self) -> str:
+        """For a request whose caller has not named it."""
+        return f"{self._id_prefix}{next(self._ids):x}"
 
     def _allow_origin(self, req: EdgeRequest, resp: EdgeResponse, origin: str) -> None:
         resp.set_header("Vary", "Origin")
@@ -163,13 +191,17 @@ class Edge:
             raise Problem(NOT_LEADER, "shutting down", retry_after_s=1, close=True)
         if not needed:
             return
-        identity = self._authenticator.verify(req.env.get("HTTP_AUTHORIZATION"), req.now_ns)
+        handed = req.env.get(HANDED)
+        identity = (
+            self.verify(req.env.get("HTTP_AUTHORIZATION"), req.now_ns) if handed is None else handed.identity
+        )
         if identity.__class__ is Identity:
             req.identity = identity
             if not identity.scopes & needed:
                 raise Problem(FORBIDDEN, "the token's scope does not allow this")
-            if self._rate_limiter is not None:
-                self._limit(req, resp)
+            if self.rate_limiter is not None:
+                verdict = handed.verdict if handed is not None else None
+                self._limit(resp, verdict or self.rate_limiter.take(req.account, req.started_ns))
         elif isinstance(identity, Unauthorized):
             # The connection goes with the token: a guesser pays a handshake for each guess.
             raise Problem(UNAUTHORIZED if identity.code == UNAUTHORIZED else INVALID_TOKEN, close=True)
@@ -178,17 +210,23 @@ class Edge:
                 NOT_LEADER, "too many new tokens at once; try again", retry_after_s=identity.retry_after_s
             )
 
-    def _limit(self, req: EdgeRequest, resp: EdgeResponse) -> None:
-        assert self._rate_limiter is not None
-        verdict = self._rate_limiter.take(req.account, req.started_ns)
-        resp.set_header("X-RateLimit-Limit", str(self._rate_limiter.per_second))
-        resp.set_header("X-RateLimit-Remaining", str(verdict.remaining))
+    def _limit(self, resp: EdgeResponse, verdict: Verdict) -> None:
+        for name, value in self.limit_headers(verdict):
+            resp.set_header(name, value)
         if verdict.retry_after_s:
             raise Problem(RATE_LIMITED, retry_after_s=verdict.retry_after_s)
 
+    def limit_headers(self, verdict: Verdict) -> tuple[tuple[str, str], tuple[str, str]]:
+        """What an answer says of the limit."""
+        assert self.rate_limiter is not None
+        return (
+            ("x-ratelimit-limit", str(self.rate_limiter.per_second)),
+            ("x-ratelimit-remaining", str(verdict.remaining)),
+        )
+
     def process_response(self, req: EdgeRequest, resp: EdgeResponse, resource: Any, ok: bool) -> None:
         headers = resp._headers
-        seq, durable_seq, epoch = self._position()
+        seq, durable_seq, epoch = self.position()
         if (durable_seq, epoch) != self._shown:
             self._shown = durable_seq, epoch
             self._shown_texts = str(durable_seq), str(epoch)

@@ -8,6 +8,7 @@ head meant under its very bytes, and the next request with those bytes costs a c
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -44,6 +45,8 @@ class Head(Struct, frozen=True):
     is_http_11: bool
     expects_100: bool
     is_head: bool
+    direct: Callable[[bytes], tuple[bytes, bytes] | dict[str, Any]] | None = None
+    """Answers a request with this head without the application; see `Listener`."""
 
 
 class _Collector:

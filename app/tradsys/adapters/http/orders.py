@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import falcon
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse, Tally, answer_problem
+from tradsys.adapters.http.edge import HANDED, EdgeRequest, EdgeResponse, Tally, answer_problem
 from tradsys.codec import binary_v1
 from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
@@ -99,6 +99,16 @@ class Desk:
         self.read_order = read_order
         self.write_order = write_order
 
+    def place(self, body: bytes, account: str, now: int, request_id: str) -> tuple[Outcome, int, int]:
+        """Read a new order and hand it to the venue: its outcome, and when it was decoded and applied.
+
+        Raises Problem if it can't be read, JournalError.
+        """
+        order = self.read_order(within(body, self.body_max))
+        command = place_command(order, account, self.grid(order.symbol), now, request_id)
+        decoded = perf_counter_ns()
+        return self.venue.process_one(command, now), decoded, perf_counter_ns()
+
     def grid(self, symbol: str) -> Grid:
         """Raises Problem: 1021 another shard's symbol, 1003 nobody's."""
         market = self.venue.shard.markets.get(symbol)
@@ -185,7 +195,10 @@ class Desk:
 def body_of(req: EdgeRequest, limit: int) -> bytes:
     """The whole body. Raises Problem 1002 (413) above `limit` bytes."""
     # The server has read all of it, within its own limit, before the application is called.
-    body: bytes = req.env["wsgi.input"].read()
+    return within(req.env["wsgi.input"].read(), limit)
+
+
+def within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
         raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
     return body
@@ -223,13 +236,14 @@ class OrdersResource:
     def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         let_in = perf_counter_ns()
         desk = self.desk
-        order = desk.read_order(body_of(req, desk.body_max))
-        command = place_command(
-            order, req.identity.account, desk.grid(order.symbol), req.now_ns, req.caller_id
-        )
-        decoded = perf_counter_ns()
-        outcome = self.venue.process_one(command)
-        applied = perf_counter_ns()
+        handed = req.env.get(HANDED)
+        if handed is not None:
+            if isinstance(handed.outcome, Exception):
+                raise handed.outcome
+            desk.answer(req, resp, handed.outcome)
+            return
+        body = req.env["wsgi.input"].read()
+        outcome, decoded, applied = desk.place(body, req.account, req.now_ns, req.caller_id)
         desk.answer(req, resp, outcome)
         desk.answered.append((req.started_ns, let_in, decoded, applied, perf_counter_ns()))
 
@@ -305,12 +319,12 @@ class OrderResource:
             if order is not None
             else m.ReplaceOrder(req.account, number, request_id=req.caller_id)
         )
-        self.desk.answer(req, resp, self.venue.process_one(command))
+        self.desk.answer(req, resp, self.venue.process_one(command, req.now_ns))
 
     def on_delete(self, req: EdgeRequest, resp: EdgeResponse, order_id: str) -> None:
         number = order_number(order_id, self.desk.shard_name)
         command = m.CancelOrder(req.account, number, req.caller_id)
-        self.desk.answer(req, resp, self.venue.process_one(command))
+        self.desk.answer(req, resp, self.venue.process_one(command, req.now_ns))
 
 
 class ByClientResource:

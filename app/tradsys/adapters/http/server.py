@@ -31,7 +31,7 @@ from http import HTTPStatus
 from typing import Any
 from wsgiref.types import WSGIApplication
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from tradsys.adapters.http.message import (
     HEAD_END,
@@ -82,12 +82,21 @@ class Limits(Struct, frozen=True):
     """From the wish to stop to the end, however slow the clients are."""
 
 
+Direct = Callable[[dict[str, Any]], Callable[[bytes], tuple[bytes, bytes] | dict[str, Any]] | None]
+"""Gets what a head means, and says who answers requests with that head without the application; None: nobody.
+
+Who does is called with the body of each, and returns the status line with the headers and the body of the
+answer, or what the application's environ must have besides: then the application answers after all.
+"""
+
+
 class Listener(Struct, frozen=True):
     """An address, and the application that answers there."""
 
     host: str
     port: int
     app: WSGIApplication
+    direct: Direct | None = None
 
 
 class Turns:
@@ -137,8 +146,9 @@ class _Connection:
 class _Door:
     """A listener, and the heads that have come by it."""
 
-    def __init__(self, listener: socket.socket, host: str, port: int, app: WSGIApplication):
-        self.app = app
+    def __init__(self, listener: socket.socket, host: str, port: int, wanted: Listener):
+        self.app = wanted.app
+        self.direct = wanted.direct
         self.listener = listener
         self.fd = listener.fileno()
         self.heads: dict[bytes, Head] = {}
@@ -199,7 +209,7 @@ class Server:
         self._next_watch = 0.0
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._now = time.monotonic()
-        self._date = ""
+        self._date = b""
         self._date_s = 0
         self._status = ""
         self._headers: list[tuple[str, str]] = []
@@ -233,7 +243,7 @@ class Server:
                 self._close()
                 raise OSError(refusal.errno, f"cannot listen on {host}:{port}: {refusal.strerror}") from None
             listener.setblocking(False)
-            door = _Door(listener, host, port, wanted.app)
+            door = _Door(listener, host, port, wanted)
             self._doors[door.fd] = door
             self._epoll.register(door.fd, select.EPOLLIN)
             if self._public < 0:
@@ -422,6 +432,8 @@ class Server:
             head.environ["PATH_INFO"] = path[len(self._prefix) :]
         if head.length > limits.body_bytes_max:
             raise too_large(limits.body_bytes_max)
+        if door.direct is not None and head.keep_alive and head.is_http_11:
+            head = structs.replace(head, direct=door.direct(head.environ))
         if len(raw) <= HEAD_KEPT_BYTES_MAX:
             if len(door.heads) >= HEADS_KEPT:
                 door.heads.clear()
@@ -431,7 +443,14 @@ class Server:
     # --- answers ------------------------------------------------------------------------------------
 
     def _call(self, connection: _Connection, head: Head, request_body: bytes) -> None:
-        environ = head.environ.copy()
+        more: dict[str, Any] = {}
+        if head.direct is not None and not self._stopping:
+            found = head.direct(request_body)
+            if isinstance(found, tuple):
+                connection.answers.append(b"%bdate: %b\r\n\r\n%b" % (found[0], self._dated(), found[1]))
+                return
+            more = found
+        environ = head.environ | more
         environ["REMOTE_ADDR"] = connection.address
         environ["wsgi.input"] = io.BytesIO(request_body)
         if head.length < 0:
@@ -462,11 +481,16 @@ class Server:
         bodiless = status.startswith(("204", "304"))
         if "content-length: " not in headers and not bodiless:
             headers += f"content-length: {len(content)}\r\n"
-        if int(self._now) != self._date_s:
-            self._date_s, self._date = int(self._now), formatdate(usegmt=True)
         connection = _CONNECTION[closing, head.is_http_11]
-        top = f"HTTP/1.1 {status}\r\n{headers}date: {self._date}\r\n{connection}\r\n".encode("latin-1")
+        date = self._dated().decode()
+        top = f"HTTP/1.1 {status}\r\n{headers}date: {date}\r\n{connection}\r\n".encode("latin-1")
         return top if bodiless or head.is_head else top + content
+
+    def _dated(self) -> bytes:
+        """The time as HTTP writes it."""
+        if int(self._now) != self._date_s:
+            self._date_s, self._date = int(self._now), formatdate(usegmt=True).encode()
+        return self._date
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:
         """Say what is wrong, read on for a moment so that it can be heard, and close."""
