@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager
 
 import pytest
 import yaml
@@ -15,7 +16,17 @@ from tradsys_operator.api import API_VERSION
 
 from tests.kube.cluster.control_plane import control_plane
 from tests.kube.cluster.places import MissingProgram, program
-from tests.kube.control.process import ACCOUNT, CHART, SYSTEM, helm, kubeconfig_of
+from tests.kube.control.process import (
+    ACCOUNT,
+    CHART,
+    LEASE,
+    SYSTEM,
+    Left,
+    OperatorProcess,
+    helm,
+    kubeconfig_of,
+)
+from tests.kube.control.venues import a_namespace
 
 # Stories of releases take seconds each: they belong to `make e2e`.
 if os.environ.get("E2E") != "1":
@@ -59,3 +70,33 @@ def run():
     """Runs a coroutine to its end."""
     with asyncio.Runner() as runner:
         yield runner.run
+
+
+@pytest.fixture
+def left(plane, kubeconfig, tmp_path):
+    """A namespace, and as many operators for it as names are given; the first one leads already."""
+
+    @asynccontextmanager
+    async def made(*identities):
+        namespace = a_namespace()
+        plane.kubectl("create", "namespace", namespace)
+        # Whoever was killed could not give it back.
+        plane.kubectl("delete", "--ignore-not-found", *LEASE)
+        venues = Left(plane, namespace)
+        operators = [OperatorProcess(tmp_path, kubeconfig, namespace, each) for each in identities]
+        try:
+            for each in operators:
+                each.start()
+                if each is operators[0]:
+                    await each.until_leading()
+            yield venues, *operators
+        except Exception as fault:
+            fault.add_note("\n".join(each.said() for each in operators))
+            raise
+        finally:
+            for each in operators:
+                each.stop()
+        await venues.client.close()
+        plane.kubectl("delete", "namespace", namespace, "--wait=false")
+
+    return made

@@ -37,7 +37,9 @@ def helm(plane: ControlPlane, *arguments: str) -> str:
     argv = [program("helm"), f"--kubeconfig={plane.kubeconfig}", *arguments]
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     if ended.returncode:
-        raise subprocess.CalledProcessError(ended.returncode, argv, ended.stdout, ended.stderr)
+        fault = subprocess.CalledProcessError(ended.returncode, argv, ended.stdout, ended.stderr)
+        fault.add_note(ended.stderr)
+        raise fault
     return ended.stdout
 
 

@@ -8,7 +8,6 @@ import asyncio
 import os
 import random
 import signal
-from contextlib import asynccontextmanager
 
 import pytest
 from tradsys_operator.cluster import RESOURCES
@@ -17,10 +16,8 @@ from tradsys_operator.lease import DURATION_S
 from tests.kube.cluster.control_plane import KubectlFailed
 from tests.kube.control.process import (
     LEASE,
-    Left,
-    OperatorProcess,
 )
-from tests.kube.control.venues import NAME, a_namespace
+from tests.kube.control.venues import NAME
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,36 +25,6 @@ KILLS = max(1, int(os.environ.get("COUNT_O1", "10")) // 10)
 AWAY_S = float(os.environ.get("COUNT_O2", "15"))
 """How long there is no API server. After 10 s without it a leader ends."""
 TWO = "registry.example/tradsys:2"
-
-
-@pytest.fixture
-def left(plane, kubeconfig, tmp_path):
-    """A namespace, and as many operators for it as names are given; the first one leads already."""
-
-    @asynccontextmanager
-    async def made(*identities):
-        namespace = a_namespace()
-        plane.kubectl("create", "namespace", namespace)
-        # Whoever was killed could not give it back.
-        plane.kubectl("delete", "--ignore-not-found", *LEASE)
-        venues = Left(plane, namespace)
-        operators = [OperatorProcess(tmp_path, kubeconfig, namespace, each) for each in identities]
-        try:
-            for each in operators:
-                each.start()
-                if each is operators[0]:
-                    await each.until_leading()
-            yield venues, *operators
-        except Exception as fault:
-            fault.add_note("\n".join(each.said() for each in operators))
-            raise
-        finally:
-            for each in operators:
-                each.stop()
-        await venues.client.close()
-        plane.kubectl("delete", "namespace", namespace, "--wait=false")
-
-    return made
 
 
 async def images(venues):
