@@ -28,4 +28,5 @@ def test_an_example_runs(venue, url, ws_url, grpc_target, under, code):
 def test_the_page_has_an_example_of_each_class():
     text = "".join(code for _, code in NAMED)
 
-    assert [name for name in ("Client(", "AsyncClient(", "Streams(", "OrderPool(") if name not in text] == []
+    classes = ("Client(", "AsyncClient(", " Streams(", "SyncStreams(", "OrderPool(")
+    assert [name for name in classes if name not in text] == []

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tradsys.client.pool import OrderPool as OrderPool
     from tradsys.client.streams import Streams as Streams
     from tradsys.client.sync import Client as Client
+    from tradsys.client.syncstreams import SyncStreams as SyncStreams
 
 _PLACES = {
     "AsyncClient": "aio",
@@ -26,6 +27,7 @@ _PLACES = {
     "OutcomeUnknown": "errors",
     "Refused": "errors",
     "Streams": "streams",
+    "SyncStreams": "syncstreams",
     "Unreachable": "errors",
     "order_body": "calls",
 }

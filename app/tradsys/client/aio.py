@@ -123,6 +123,10 @@ class AsyncClient:
     async def cancel(self, order_id: str) -> OrderReply:
         return await self.do(calls.cancel(order_id))
 
+    async def cancel_by_client(self, client_order_id: str) -> OrderReply:
+        """Cancel the order that was placed with this client_order_id."""
+        return await self.cancel((await self.order_by_client(client_order_id)).order_id)
+
     async def cancel_all(self, symbol: str = "", side: str = "") -> calls.Canceled:
         """Cancel the account's open orders; the venue goes on with the rest if there are many."""
         return await self.do(calls.cancel_all(symbol, side))

@@ -184,6 +184,10 @@ class OrderPool:
         reply: pb.OrderResult = self._call("CancelOrder", pb.CancelOrderRequest(order_id=order_id))
         return reply
 
+    def cancel_by_client(self, client_order_id: str) -> pb.OrderResult:
+        """Cancel the order that was placed with this client_order_id."""
+        return self.cancel(self.order(client_order_id=client_order_id).order_id)
+
     def replace(self, change: pb.ReplaceOrderRequest) -> pb.OrderResult:
         """Repeated by itself only with a version."""
         reply: pb.OrderResult = self._call("ReplaceOrder", change, change.HasField("version"))
@@ -307,6 +311,10 @@ class AsyncOrderPool:
     async def cancel(self, order_id: str) -> pb.OrderResult:
         reply: pb.OrderResult = await self._call("CancelOrder", pb.CancelOrderRequest(order_id=order_id))
         return reply
+
+    async def cancel_by_client(self, client_order_id: str) -> pb.OrderResult:
+        """Cancel the order that was placed with this client_order_id."""
+        return await self.cancel((await self.order(client_order_id=client_order_id)).order_id)
 
     async def replace(self, change: pb.ReplaceOrderRequest) -> pb.OrderResult:
         """Repeated by itself only with a version."""

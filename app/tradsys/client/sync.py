@@ -72,6 +72,10 @@ class Client:
     def cancel(self, order_id: str) -> OrderReply:
         return self.do(calls.cancel(order_id))
 
+    def cancel_by_client(self, client_order_id: str) -> OrderReply:
+        """Cancel the order that was placed with this client_order_id."""
+        return self.cancel(self.order_by_client(client_order_id).order_id)
+
     def cancel_all(self, symbol: str = "", side: str = "") -> calls.Canceled:
         """Cancel the account's open orders; the venue goes on with the rest if there are many."""
         return self.do(calls.cancel_all(symbol, side))
