@@ -3,10 +3,12 @@
 #     docker build --target app -t tradsys .
 #     docker run --read-only --tmpfs /tmp -p 127.0.0.1:8000:8000 tradsys
 #
-# BASE needs nothing but Python 3.11; BUILD_BASE is the same with a C compiler, Python's headers and venv. Where an
-# intercepting proxy signs, its certificates come as a build secret: --secret id=ca,src=FILE.
-ARG BASE=python:3.11-slim
-ARG BUILD_BASE=python:3.11
+# BASE needs nothing but Python 3.11; BUILD_BASE is the same with a C compiler, Python's headers and venv. Both are
+# given by the digest of their index of platforms, so that a build tomorrow begins with what today's began with; the
+# tag only says what it is. To follow their fixes, put a newer digest of the same Python beside the tag, in both lines.
+# Where an intercepting proxy signs, its certificates come as a build secret: --secret id=ca,src=FILE.
+ARG BASE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
+ARG BUILD_BASE=python:3.11.15-bookworm@sha256:a8f8fbe1a0edc9e4dddafa64ba73f7e04be7be5ebc23f332362e779e0a2e4e52
 
 FROM ${BUILD_BASE} AS tools
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_CACHE_DIR=/var/cache/pip
