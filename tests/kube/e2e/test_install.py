@@ -79,8 +79,9 @@ def venue(plane):
     exec_in(plane, "tradsys", "admin", "account", "create", "demo")
     client = WayIn(HOST, KEY.encode())
     plane.daemons.wait_until("the way in", client.answers, seconds=90)
-    # A shard is ready when its engine is; its streams follow.
+    # A venue is ready when it takes orders; its streams and its gateway follow.
     plane.daemons.wait_until("the streams", client.streams, seconds=90)
+    plane.daemons.wait_until("the gateway", client.gateway, seconds=90)
     return client
 
 
@@ -89,8 +90,9 @@ def values(plane, image: str) -> list[str]:
     ingress = {"provider": "Gateway", "scheme": "http", "host": HOST}
     ingress["parentRefs"] = [{"name": "public", "namespace": "ingress"}]
     gate = {
-        # Wide, because the revisions, k6 and the control plane share a CPU: seen were 3 to 40 ms.
-        "compare": {"percentile": 50, "maxLatencyRatioPercent": 400},
+        # Wide, because the revisions, k6 and the control plane share a CPU: medians of 3 to 11 ms were seen of
+        # one revision. The slow one can't answer half of what it is offered.
+        "compare": {"percentile": 50, "maxLatencyRatioPercent": 1000},
         "k6": {"image": images.K6, "profile": "ci"},
         # The one CPU that can be exclusive is the live engine's: revisions are compared on the shared one.
         "pinning": "None",

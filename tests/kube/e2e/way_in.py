@@ -101,6 +101,24 @@ class WayIn:
         return placed
 
     def place_by_grpc(self, side: str, price: str, quantity: str) -> Any:
+        request = pb.PlaceOrderRequest(
+            symbol=SYMBOL,
+            side=pb.SIDE_BUY if side == "buy" else pb.SIDE_SELL,
+            type=pb.ORDER_TYPE_LIMIT,
+            price=price,
+            quantity=quantity,
+        )
+        return self._place_by_grpc(request)
+
+    def gateway(self) -> bool:
+        """Whether the gateway can be reached now."""
+        try:
+            self._place_by_grpc(pb.PlaceOrderRequest())
+        except grpc.RpcError as refused:
+            return bool(refused.code() == grpc.StatusCode.INVALID_ARGUMENT)
+        raise AssertionError("an empty order was placed")
+
+    def _place_by_grpc(self, request: Any) -> Any:
         with grpc.insecure_channel(
             f"{NODE_ADDRESS}:80", options=[("grpc.default_authority", self.host)]
         ) as channel:
@@ -108,13 +126,6 @@ class WayIn:
                 "/tradsys.v1.OrderService/PlaceOrder",
                 request_serializer=pb.PlaceOrderRequest.SerializeToString,
                 response_deserializer=pb.OrderResult.FromString,
-            )
-            request = pb.PlaceOrderRequest(
-                symbol=SYMBOL,
-                side=pb.SIDE_BUY if side == "buy" else pb.SIDE_SELL,
-                type=pb.ORDER_TYPE_LIMIT,
-                price=price,
-                quantity=quantity,
             )
             return call(request, metadata=(("authorization", f"Bearer {self.token}"),), timeout=10)
 
