@@ -25,6 +25,7 @@ from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.page.waking import Sleeper
 from tradsys.compose.addresses import browser_origins
+from tradsys.compose.logs import CallLog
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import (
     Stop,
@@ -39,6 +40,7 @@ from tradsys.core.candles import INTERVALS
 from tradsys.core.shard import Shard
 from tradsys.exposition import Rate, Samples, one
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
+from tradsys.venue.calling import Call
 from tradsys.venue.past import HistoryNotReady
 
 
@@ -59,6 +61,13 @@ def serve_feed(settings: Settings) -> int:
 
     def admit(account: str) -> int:
         return limiter.take(account, time.monotonic_ns()).retry_after_s if limiter is not None else 0
+
+    log = CallLog("feed", settings.log_format)
+
+    def log_order(op: str, call: Call, code: int) -> None:
+        if code or settings.access_log == "all":
+            batch = {"batch_id": call.batch_id} if call.batch_id else {}
+            log.add({"event": "request", "request_id": call.request_id, "op": op, "code": code, **batch})
 
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     past = ReadModelReader(Path(directory) / READMODEL_NAME, pragmas(settings))
@@ -92,6 +101,7 @@ def serve_feed(settings: Settings) -> int:
             buffers_max=settings.message_pool_size,
             internal_port=settings.feed_internal_port,
             internal_secret=internal_secret(settings),
+            log_order=log_order,
         )
         sent, messages = [metrics.FEED_MESSAGES.word(name) for name in metrics.PROTOCOLS], Rate()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping, MutableSequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from tradsys import metrics
 from tradsys.adapters.auth.keys import KeyFileError
 from tradsys.adapters.auth.revocation import Revocations
+from tradsys.adapters.gateway.calls import Calls
 from tradsys.adapters.gateway.elsewhere import EventsElsewhere
 from tradsys.adapters.gateway.events import Events, Restored
 from tradsys.adapters.gateway.process import Gateway, Tls
@@ -23,6 +25,7 @@ from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page
+from tradsys.compose.logs import CallLog
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, end, internal_secret, token_verifier, venue_keys, wait_for_page
 from tradsys.core import shard as core
@@ -88,6 +91,11 @@ def _serve(settings: Settings, page: Page | None) -> int:
         events=events,
         page=page,
         connections_max=settings.max_connections,
+        calls=Calls(
+            CallLog("gateway", settings.log_format).add,
+            settings.access_log == "errors",
+            f"g{os.getpid():x}-",
+        ),
         elsewhere=elsewhere,
         close=close,
         tls=_tls(settings),

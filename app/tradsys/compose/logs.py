@@ -2,20 +2,27 @@
 
 Every line has `ts` (unix nanoseconds, as text), `level`, `process` and `event`. `event` is "request" for the
 lines of the access log, "fault" for a defect that a request has met, "log" for everything else, whose text is
-`message`. A request's lines carry its `request_id`, the same in all processes that it passes.
+`message`. A request's lines carry its `request_id`, the same in all processes that it passes: the
+caller's X-Request-Id (gRPC: metadata `x-request-id`, streams: the message's `id`). Where gateway or feed hand
+several calls to the engine at once, the engine's line has the id of the batch; theirs name it as `batch_id`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
 import sys
+import threading
 import time
 import traceback
-from typing import IO, Any, cast
+from collections import deque
+from typing import IO, Any, NoReturn, cast
 
 TRACE_CHARS_MAX = 8_000
+CALLS_MAX = 10_000
+FLUSH_S = 0.2
 LEVELS = {"debug": "DEBUG", "info": "INFO ", "warning": "WARN ", "error": "ERROR", "critical": "FATAL"}
 _HEAD = ("ts", "level", "process", "event", "message", "trace")
 
@@ -36,6 +43,36 @@ def start_logging(process: str, log_format: str) -> None:
 def access_log_out(log_format: str) -> IO[bytes]:
     """Where an access log writes its JSON lines, so that they come out in the chosen form."""
     return sys.stdout.buffer if log_format == "json" else cast(IO[bytes], TextOut(sys.stdout.buffer))
+
+
+class CallLog:
+    """Lines of calls: gathered in memory, and written by a thread, so that no call waits for a log."""
+
+    def __init__(self, process: str, log_format: str) -> None:
+        self._out = access_log_out(log_format)
+        self._process = process
+        self._pending: deque[dict[str, Any]] = deque(maxlen=CALLS_MAX)
+        threading.Thread(target=self._write_always, name="log", daemon=True).start()
+
+    def add(self, fields: dict[str, Any]) -> None:
+        """`fields` begin with `event`. Where a log is slow, the oldest lines are given up."""
+        self._pending.append({"ts": str(time.time_ns()), "level": "info", "process": self._process, **fields})
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        lines = b""
+        with contextlib.suppress(IndexError):
+            while True:
+                lines += json.dumps(self._pending.popleft()).encode() + b"\n"
+        if lines:
+            with contextlib.suppress(OSError):
+                self._out.write(lines)
+                self._out.flush()
+
+    def _write_always(self) -> NoReturn:
+        while True:
+            time.sleep(FLUSH_S)
+            self.flush()
 
 
 class _Lines(logging.Formatter):

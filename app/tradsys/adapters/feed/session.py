@@ -8,9 +8,10 @@ may fill the buffer further, up to a second bound, and then the connection is cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence
 from time import time_ns
 from typing import Any, ClassVar, cast
 
@@ -37,6 +38,7 @@ from tradsys.codec.errors import (
 )
 from tradsys.codec.json_v1 import OrderReply
 from tradsys.core.messages import NEW, PARTIALLY_FILLED
+from tradsys.venue.calling import CALL, REQUEST_ID, Call
 from tradsys.venue.ports import READ, TRADE, Authenticator, Busy, Identity, Unauthorized
 
 MESSAGE_BYTES_MAX = 64 << 10
@@ -63,6 +65,10 @@ NORMAL, PROTOCOL_ERROR, UNSUPPORTED, POLICY, TOO_BIG, INTERNAL_ERROR = 1000, 100
 _log = logging.getLogger("tradsys.feed")
 
 
+LogOrder = Callable[[str, Call, int], None]
+"""(op, the call that it was, code of the refusal or 0)"""
+
+
 class Hub:
     """What the connections of a feed share."""
 
@@ -76,8 +82,10 @@ class Hub:
         clock: Callable[[], int],
         words: MutableSequence[int],
         compression_level: int,
+        log_order: LogOrder,
     ) -> None:
-        """`clock` gives unix nanoseconds; `words` are the feed's metrics."""
+        """`clock` gives unix nanoseconds; `words` are the feed's metrics; `log_order` hears of each order and
+        cancel that has its answer."""
         self.follower = follower
         self.streams = streams
         self.entry = entry
@@ -86,6 +94,7 @@ class Hub:
         self.clock = clock
         self.words = words
         self.compression_level = compression_level
+        self.log_order = log_order
         self.sessions: dict[Session, None] = {}
         self.first_sent_ns = 0
         """When the first message of a turn was handed to a socket; whoever measures a turn sets it to 0."""
@@ -351,8 +360,16 @@ class Session(WSListener):
         for stream, encoded in after:
             self.deliver(stream, encoded)
 
-    def _answer(self, op: str, id: int | str | None, said: dict[str, Any] | OrderReply | Problem) -> None:
+    def _answer(
+        self,
+        op: str,
+        id: int | str | None,
+        said: dict[str, Any] | OrderReply | Problem,
+        call: Call | None = None,
+    ) -> None:
         word = _REQUEST_WORDS.get(op, _OTHER_REQUESTS)
+        if op in _ORDER_OPS:
+            self._hub.log_order(op, call or _call_of(id), said.code if isinstance(said, Problem) else 0)
         if isinstance(said, Problem):
             self._hub.words[word + 1] += 1
             self.send_text(s.reply_error(id, said))
@@ -508,14 +525,16 @@ class Session(WSListener):
         if request.order is UNSET:
             raise Problem(INVALID_REQUEST, "order.place needs order, as POST /orders takes it")
         hub, id = self._hub, _id_of(request)
+        call = _call_of(id)
 
         def answer(said: OrderReply | Problem) -> None:
             self._unanswered -= 1
             if self._own_orders is not None and isinstance(said, OrderReply):
                 self._own(int(said.order_id.rpartition("-")[2]))
-            self._answer("order.place", id, said)
+            self._answer("order.place", id, said, call)
 
-        hub.entry.place(who, bytes(request.order), hub.clock(), answer)
+        with _calling(call):
+            hub.entry.place(who, bytes(request.order), hub.clock(), answer)
         self._unanswered += 1
 
     def _cancel(self, request: s.Request, after: After) -> None:
@@ -523,12 +542,14 @@ class Session(WSListener):
         if request.order_id is UNSET:
             raise Problem(INVALID_REQUEST, "order.cancel needs order_id", {"field": "order_id"})
         id = _id_of(request)
+        call = _call_of(id)
 
         def answer(said: OrderReply | Problem) -> None:
             self._unanswered -= 1
-            self._answer("order.cancel", id, said)
+            self._answer("order.cancel", id, said, call)
 
-        self._hub.entry.cancel(who, request.order_id, answer)
+        with _calling(call):
+            self._hub.entry.cancel(who, request.order_id, answer)
         self._unanswered += 1
 
     def _cancel_on_disconnect(self, request: s.Request, after: After) -> dict[str, Any]:
@@ -582,6 +603,21 @@ After = list[tuple[Stream, Encoded]]
 _ORDER_OPS = ("order.place", "order.cancel")
 _REQUEST_WORDS = {op: metrics.FEED_REQUESTS.word(op.removeprefix("order."), "ok") for op in Session._ops}
 _OTHER_REQUESTS = metrics.FEED_REQUESTS.word("other", "ok")
+
+
+def _call_of(id: int | str | None) -> Call:
+    """A client's own id of a message is what the engine and the logs call an order, if it can be a name."""
+    name = "" if id is None else str(id)
+    return Call(name if REQUEST_ID.fullmatch(name) else "")
+
+
+@contextlib.contextmanager
+def _calling(call: Call) -> Iterator[None]:
+    token = CALL.set(call)
+    try:
+        yield
+    finally:
+        CALL.reset(token)
 
 
 def _id_of(request: s.Request) -> int | str | None:

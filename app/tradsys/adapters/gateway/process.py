@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from msgspec import Struct
 
+from tradsys.adapters.gateway.calls import Calls
 from tradsys.adapters.gateway.elsewhere import EventsElsewhere
 from tradsys.adapters.gateway.events import Events
 from tradsys.adapters.gateway.service import OrderService
@@ -67,6 +68,7 @@ class Gateway:
         events: Events | None,
         page: Following | None,
         connections_max: int,
+        calls: Calls,
         elsewhere: Sequence[EventsElsewhere] = (),
         close: Callable[[], None] = lambda: None,
         tls: Tls | None = None,
@@ -77,6 +79,7 @@ class Gateway:
         self._service = service
         self._events = events
         self._page = page
+        self._calls = calls
         self._elsewhere = elsewhere
         self._connections_max = connections_max
         self._close = close
@@ -119,7 +122,7 @@ class Gateway:
         return True
 
     async def _serve(self) -> int:
-        server = grpc.aio.server(options=options_of(self._connections_max))
+        server = grpc.aio.server(interceptors=(self._calls,), options=options_of(self._connections_max))
         server.add_generic_rpc_handlers((self._service.handlers(),))
         healthy = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

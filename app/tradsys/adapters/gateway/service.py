@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence
-from itertools import count
 from time import monotonic, perf_counter_ns
 from typing import Any, NoReturn, Protocol
 from urllib.parse import quote, urlencode
@@ -40,13 +38,13 @@ from tradsys.codec.errors import (
 from tradsys.codec.json_v1 import OrderReply, client_order_id_of
 from tradsys.core.messages import NO_SUCH_ORDER, STATUS_WORDS
 from tradsys.v1 import orders_pb2 as pb
+from tradsys.venue.calling import CALL
 from tradsys.venue.ports import READ, TRADE, Authenticator, Busy, Identity, Unauthorized
 
 POSITION_S = 1.0
 """How often a quiet stream of events says where it stands."""
 ANSWERS_MAX = 32
 """Messages of one `Trade` stream whose answers are not out; then no more are read."""
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 Answers = asyncio.Queue[asyncio.Task[pb.TradeResponse] | Problem | None]
 """Of a `Trade` stream, in the order of its messages; a problem or None ends it."""
@@ -99,7 +97,6 @@ class OrderService:
         self._events = events
         self._limiter = limiter
         self._client_names = client_names
-        self._ids = count(1)
         self._readers: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -222,10 +219,12 @@ class OrderService:
             problem = Problem(PROCESSING_FAILED)
         status = _STATUSES[g.STATUS_NAMES[problem.code]]
         self._words[metrics.GATEWAY_CALLS.word(name, status.name)] += 1
-        sent = str(next((value for key, value in _metadata(context) if key == "x-request-id"), ""))
-        request_id = sent if REQUEST_ID.fullmatch(sent) else f"g-{next(self._ids):x}"
+        called = CALL.get()
+        assert called is not None, "Calls has named it"
+        details = g.status_details(problem, called.request_id)
+        # What was set before is not sent along.
         await context.abort(
-            status, problem.message, ((g.DETAILS_KEY, g.status_details(problem, request_id)),)
+            status, problem.message, ((g.DETAILS_KEY, details), ("x-request-id", called.request_id))
         )
         raise AssertionError("abort raises")
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from time import perf_counter_ns
 from typing import Any
 
@@ -20,6 +22,7 @@ import msgspec
 from tradsys.adapters.handover.connection import Connection, Lost, Unreachable
 from tradsys.codec.binary_v1 import MEDIA_TYPE, RESULT, SENDER
 from tradsys.codec.errors import NOT_LEADER, PROCESSING_FAILED, Problem
+from tradsys.venue.calling import CALL, Call
 
 PATH = "/internal/commands"
 BATCH_MAX = 1_000
@@ -31,6 +34,8 @@ ANSWER_S = 10.0
 Result = tuple[int, ...]
 """The fields of a result record; see codec/README.md."""
 
+Waiting = tuple[bytes, int, asyncio.Future[list[Result]], Call | None]
+"""(records, how many, who waits for them, the call that brought them)"""
 Observe = Callable[[int, int, str], None]
 """(commands of a batch, ns there and back, "answered", "refused" or "unknown")"""
 
@@ -50,7 +55,8 @@ class Handover:
             f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: "
         )
         self._observe = observe
-        self._waiting: deque[tuple[bytes, int, asyncio.Future[list[Result]]]] = deque()
+        self._ids = count(1)
+        self._waiting: deque[Waiting] = deque()
         self._waiting_commands = 0
         self._sending: asyncio.Task[None] | None = None
 
@@ -73,7 +79,7 @@ class Handover:
             raise Problem(NOT_LEADER, "too many commands wait for the engine", retry_after_s=1)
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[list[Result]] = loop.create_future()
-        self._waiting.append((records, count, outcome))
+        self._waiting.append((records, count, outcome, CALL.get()))
         self._waiting_commands += count
         if self._sending is None:
             self._sending = loop.create_task(self._send_all())
@@ -102,19 +108,19 @@ class Handover:
                     if not isinstance(fault, Problem):
                         _log.exception("a batch failed")
                         fault = Problem(PROCESSING_FAILED)
-                    for _, _, outcome in batch:
+                    for _, _, outcome, _ in batch:
                         if not outcome.done():
                             outcome.set_exception(fault)
                     continue
                 at = 0
-                for _, count, outcome in batch:
+                for _, count, outcome, _ in batch:
                     if not outcome.done():
                         outcome.set_result(results[at : at + count])
                     at += count
         finally:
             self._sending = None
 
-    def _gathered(self) -> list[tuple[bytes, int, asyncio.Future[list[Result]]]]:
+    def _gathered(self) -> list[Waiting]:
         batch = []
         room = BATCH_MAX
         while self._waiting and self._waiting[0][1] <= room:
@@ -125,13 +131,14 @@ class Handover:
                 room -= one[1]
         return batch
 
-    async def _send(self, batch: list[tuple[bytes, int, asyncio.Future[list[Result]]]]) -> list[Result]:
+    async def _send(self, batch: list[Waiting]) -> list[Result]:
         """Raises Problem: for all of the batch."""
-        count = sum(count for _, count, _ in batch)
+        count = sum(count for _, count, _, _ in batch)
         began = perf_counter_ns()
         outcome = "unknown"
         try:
-            results = await self._exchange(b"".join([records for records, _, _ in batch]), count)
+            body = b"".join([records for records, _, _, _ in batch])
+            results = await self._exchange(self._named(batch), body, count)
             outcome = "answered"
         except Problem as problem:
             if problem.code != PROCESSING_FAILED:
@@ -141,9 +148,23 @@ class Handover:
             self._observe(count, perf_counter_ns() - began, outcome)
         return results
 
-    async def _exchange(self, body: bytes, count: int) -> list[Result]:
+    def _named(self, batch: list[Waiting]) -> str:
+        """The headers that name a batch: it is the one call in it, or it has an id that its calls note.
+
+        The engine's part of a trace can hang below one call only: the first that is traced.
+        """
+        calls = [call for _, _, _, call in batch if call is not None]
+        batch_id = f"b{os.getpid():x}-{next(self._ids):x}"
+        if len(batch) == 1 and calls and calls[0].request_id:
+            batch_id = calls[0].request_id
+        for call in calls:
+            call.batch_id = batch_id
+        traceparent = next((call.traceparent for call in calls if call.traceparent), "")
+        return f"X-Request-Id: {batch_id}\r\n" + (f"traceparent: {traceparent}\r\n" if traceparent else "")
+
+    async def _exchange(self, names: str, body: bytes, count: int) -> list[Result]:
         try:
-            response = await self._connection.request(f"{self._head}{len(body)}\r\n", body)
+            response = await self._connection.request(f"{self._head}{len(body)}\r\n{names}", body)
         except Unreachable:
             raise Problem(NOT_LEADER, "the engine can't be reached; try again", retry_after_s=1) from None
         except Lost:

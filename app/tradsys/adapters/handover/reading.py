@@ -6,6 +6,7 @@ import asyncio
 
 from tradsys.adapters.handover.connection import Connection, Lost, Response, Unreachable
 from tradsys.codec.errors import NOT_LEADER, Problem
+from tradsys.venue.calling import CALL
 
 ANSWER_S = 10.0
 AT_ONCE_MAX = 8
@@ -36,6 +37,11 @@ class Reader:
         head = f"GET {target} HTTP/1.1\r\n{connection.host_line}"
         if bearer:
             head += f"Authorization: {bearer}\r\n"
+        call = CALL.get()
+        if call is not None:
+            head += f"X-Request-Id: {call.request_id}\r\n"
+            if call.traceparent:
+                head += f"traceparent: {call.traceparent}\r\n"
         try:
             response = await connection.request(head)
         except (Unreachable, Lost):
