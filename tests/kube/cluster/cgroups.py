@@ -31,7 +31,7 @@ CPU_SHARES, CPU_WEIGHT = 20_480, 2_000
 def make() -> None:
     for tree in _trees():
         _make(tree / PODS)
-        # Pods come before what else this machine does: tests wait for them, and releases are compared in them.
+        # Pods come before what else this machine does: releases are compared in them.
         for file, weight in (("cpu.shares", CPU_SHARES), ("cpu.weight", CPU_WEIGHT)):
             if (tree / PODS / file).exists():
                 (tree / PODS / file).write_text(str(weight))

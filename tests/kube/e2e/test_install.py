@@ -90,8 +90,8 @@ def values(plane, image: str) -> list[str]:
     ingress = {"provider": "Gateway", "scheme": "http", "host": HOST}
     ingress["parentRefs"] = [{"name": "public", "namespace": "ingress"}]
     gate = {
-        # Wide, because the revisions, k6 and the control plane share a CPU: medians of 3 to 11 ms were seen of
-        # one revision. The slow one can't answer half of what it is offered.
+        # Wide, because the revisions, k6 and the control plane share a CPU: of one revision medians of 3 to
+        # 11 ms were seen. The slow one can't answer half of what it is offered.
         "compare": {"percentile": 50, "maxLatencyRatioPercent": 1000},
         "k6": {"image": images.K6, "profile": "ci"},
         # The one CPU that can be exclusive is the live engine's: revisions are compared on the shared one.
