@@ -61,6 +61,11 @@ A Venue, the scripts of its gate, dashboards, and a test. Needs the operator
 [hft](../examples/hft.yaml) with exclusive CPUs, [ci](../examples/ci.yaml) with short gates. Uninstalling
 keeps the journals: their volumes are deleted by hand.
 
+Through a Gateway each shard is reached at `/s/SHARD/api/v1/…`, its streams at `/s/SHARD/ws`, its read model
+at `/q/SHARD/…`; what names no shard goes to the first one. A plain Ingress rewrites no path, and streams know
+one path only: there `/ws` is the first shard's, and those of the others, like gRPC, need a Gateway or an
+address of their own.
+
 Everything below `venue` is the Venue's spec, see [the reference](../../operator/REFERENCE.md).
 """
 
@@ -81,10 +86,11 @@ def values(chart: Path) -> Iterator[tuple[str, str, str]]:
             comment = f"{comment} {said[1]}".strip()
             continue
         found = re.fullmatch(r"( *)(\w+):(?: (.*))?", line)
-        if not found or not comment:
+        if not found:
             continue
-        depth = len(found[1]) // 2
-        path = [*path[:depth], found[2]]
+        path = [*path[: len(found[1]) // 2], found[2]]
+        if not comment:
+            continue
         default = (found[3] or "").strip()
         shown = f"`{default}`" if default and default != '""' else ""
         yield ".".join(path), shown, comment

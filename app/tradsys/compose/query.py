@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import NoReturn
-from wsgiref.types import WSGIApplication
+from urllib.parse import urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from tradsys import metrics
 from tradsys.adapters.auth.revocation import Revocations
@@ -71,7 +72,9 @@ def serve_query(settings: Settings) -> int:
         evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
         evidence.watch_gc()
         app.add_middleware(Counted(words, evidence.look_at_usage))
-        return ByPort({settings.query_port: app}, settings.shard)
+        return below(
+            urlsplit(settings.public_query_url).path, ByPort({settings.query_port: app}, settings.shard)
+        )
 
     def lag() -> int:
         return max(0, page.durable_seq - page.metrics[metrics.READMODEL_SEQ.word()])
@@ -97,6 +100,20 @@ def serve_query(settings: Settings) -> int:
     # The parent answers on the ops port: it outlives its workers, and adds up what they count.
     server = QueryServer(make_app, settings.host, settings.query_port, started=ops.start, forked=ops.forget)
     return server.serve()
+
+
+def below(path: str, app: WSGIApplication) -> WSGIApplication:
+    """The app, also below the path at which clients reach it: a Gateway takes it away, an Ingress does not."""
+    if not path:
+        return app
+
+    def without_it(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = environ["PATH_INFO"]
+        if asked.startswith(f"{path}/"):
+            environ["PATH_INFO"] = asked[len(path) :]
+        return app(environ, start_response)
+
+    return without_it
 
 
 def _flush_always(log: AccessLog) -> NoReturn:

@@ -28,18 +28,14 @@ def routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
 
 def paths(venue: str, spec: VenueSpec) -> list[tuple[str, bool, str, int]]:
     """(path, whether it is a prefix, Service, port), the longest first; the first shard answers what names
-    none.
-
-    Without a Gateway nothing rewrites paths, so `/api/v1/` is the read model there: the engine's redirects
-    end at it."""
+    none."""
     first = names.shard(venue, spec.shards[0].name)
-    made = [
-        (f"/s/{shard.name}/", True, names.shard(venue, shard.name), names.REST_PORT) for shard in spec.shards
-    ]
-    if spec.ingress.provider == "Gateway":
-        made.append(("/api/v1/", True, first, names.REST_PORT))
     return [
-        *made,
+        *(
+            (f"/s/{shard.name}/", True, names.shard(venue, shard.name), names.REST_PORT)
+            for shard in spec.shards
+        ),
+        ("/api/v1/", True, first, names.REST_PORT),
         ("/ws", False, first, names.WS_PORT),
         ("/", True, first, names.QUERY_PORT),
     ]
@@ -125,13 +121,17 @@ def _grpc_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
 
 
 def _ingress(venue: str, spec: VenueSpec) -> dict[str, Any]:
+    # Nothing rewrites paths here: engine and read model know those that name their shard, the feed does not.
+    queries = [
+        (f"/q/{shard.name}/", True, names.shard(venue, shard.name), names.QUERY_PORT) for shard in spec.shards
+    ]
     entries = [
         {
             "path": path,
             "pathType": "Prefix" if prefix else "Exact",
             "backend": {"service": {"name": service, "port": {"number": port}}},
         }
-        for path, prefix, service, port in paths(venue, spec)
+        for path, prefix, service, port in (*queries, *paths(venue, spec))
     ]
     made: dict[str, Any] = {"rules": [{"host": spec.ingress.host, "http": {"paths": entries}}]}
     if spec.ingress.class_name:

@@ -356,10 +356,12 @@ def where(venue: str, spec: VenueSpec, shard: Shard) -> dict[str, Any]:
     ]
     settings: dict[str, Any] = {"other_symbols": others} if others else {}
     if root:
-        # Only a Gateway can rewrite paths; elsewhere `/` is the read model, of the first shard.
-        query = f"{root}/q/{shard.name}" if ingress.provider == "Gateway" else root
         streams = root.replace("http", "ws", 1)
-        settings |= {"public_url": root, "public_query_url": query, "public_ws_url": streams}
+        settings |= {
+            "public_url": root,
+            "public_query_url": f"{root}/q/{shard.name}",
+            "public_ws_url": streams,
+        }
     return settings
 
 

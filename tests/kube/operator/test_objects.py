@@ -252,12 +252,24 @@ def test_a_gateway_routes_each_shard_by_its_path():
     ]
 
 
-def test_every_prefix_of_an_ingress_ends_in_a_slash():
+def test_every_prefix_of_an_ingress_ends_in_a_slash_and_each_shard_has_its_read_model():
     venue = spec(ingress={"provider": "Ingress", "host": "x.example"})
-    entries = objects(venue)["Ingress", "crypto"]["spec"]["rules"][0]["http"]["paths"]
+    made = objects(venue)
+    entries = made["Ingress", "crypto"]["spec"]["rules"][0]["http"]["paths"]
 
     assert all(each["path"].endswith("/") for each in entries if each["pathType"] == "Prefix")
-    assert {each["path"]: each["backend"]["service"]["name"] for each in entries}["/s/b/"] == "crypto-b"
+    services = [(each["path"], each["backend"]["service"]) for each in entries]
+    assert [(path, each["name"], each["port"]["number"]) for path, each in services] == [
+        ("/q/a/", "crypto-a", 8002),
+        ("/q/b/", "crypto-b", 8002),
+        ("/s/a/", "crypto-a", 8000),
+        ("/s/b/", "crypto-b", 8000),
+        ("/api/v1/", "crypto-a", 8000),
+        ("/ws", "crypto-a", 8001),
+        ("/", "crypto-a", 8002),
+    ]
+    settings = yaml.safe_load(made["ConfigMap", "crypto-config"]["data"]["b.yaml"])
+    assert settings["public_query_url"] == "https://x.example/q/b"
 
 
 def test_without_a_gateway_there_is_none_and_no_route_to_it():
