@@ -103,7 +103,7 @@ def serve_query(settings: Settings) -> int:
 
 
 def below(path: str, app: WSGIApplication) -> WSGIApplication:
-    """The app, also below the path at which clients reach it: a Gateway takes it away, an Ingress does not."""
+    """The app, also below the path at which clients reach it: an Ingress leaves it in front."""
     if not path:
         return app
 
