@@ -23,7 +23,7 @@ KEY_FILE, TOKEN_FILE = "hs256.key", "token"
 CONTAINERS = (names.ENGINE, names.HISTORY)
 """Matching and what it leans on; streams and the read model's REST are not what the gate compares."""
 SEED_ORDERS = 2000
-SHARED_CPU = "100m"
+SHARED_CPU = "25m"
 """What a container asks for when the gate needs no CPU of its own."""
 JOB_MARGIN_S = 60
 
@@ -124,7 +124,7 @@ def k6_job(
             variable("TRADSYS_DATA_DIR", DATA),
             {"name": "TRADSYS_TOKEN", "valueFrom": {"secretKeyRef": {"name": gate_run, "key": TOKEN_FILE}}},
         ],
-        "resources": unthrottled("100m", "256Mi"),
+        "resources": unthrottled("50m", "256Mi"),
         "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "tmp", "mountPath": DATA}],
     }
@@ -144,7 +144,7 @@ def k6_job(
             variable("K6_NO_USAGE_REPORT", "true"),
             *(variable(key, value) for key, value in profile.items()),
         ],
-        "resources": unthrottled("200m", "512Mi"),
+        "resources": unthrottled("50m", "512Mi"),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "File",
         "volumeMounts": [

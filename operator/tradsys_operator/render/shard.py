@@ -40,7 +40,7 @@ LIVENESS_S = 60
 """A disk that stalls is not death."""
 PRE_STOP_S = 2
 """Until then every proxy has heard that the pod leaves."""
-HISTORY_PRE_STOP_S = 4
+HISTORY_PRE_STOP_S = 3
 """History syncs and reads the engine's last frame: it leaves after it."""
 GRACE_S = 60
 

@@ -26,14 +26,15 @@ VENUE, POD = "crypto", "crypto-a-0"
 GOOD, SLOW = "localhost/tradsys:good", "localhost/tradsys:slow"
 PLANT_SLOWNESS = """
 from pathlib import Path
-import tradsys.adapters.http.orders as orders
-source = Path(orders.__file__)
-line = "        let_in = perf_counter_ns()\\n"
+import tradsys.venue.venue as venue
+source = Path(venue.__file__)
+line = "    def process_one(self, command: Command) -> Outcome:\\n"
+slow = line + "        __import__('time').sleep(0.05)\\n        return self.undisturbed(command)\\n\\n"
 text = source.read_text()
 assert text.count(line) == 1
-source.write_text(text.replace(line, line + "        __import__('time').sleep(0.05)\\n"))
+source.write_text(text.replace(line, slow + line.replace("process_one", "undisturbed")))
 """
-"""Every order then waits 50 ms in the engine, as if a release had made it so slow."""
+"""Every single order then waits 50 ms in the engine, as if a release had made it so slow."""
 SWITCH_S_MAX, ROLLBACK_S_MAX = 10, 60
 OBJECTIVES = [
     {"name": "order-p95", "indicator": "order_latency", "thresholdMicroseconds": 5000, "target": "95"},

@@ -86,7 +86,7 @@ def test_a_gate_pod_that_needs_no_cpu_of_its_own_fits_where_none_is_spare():
     asked = {each["name"]: each["resources"]["requests"]["cpu"] for each in pod["containers"]}
     allowed = {each["name"]: each["resources"]["limits"]["cpu"] for each in pod["containers"]}
     told = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
-    assert asked == {"engine": "100m", "history": "100m"}
+    assert asked == {"engine": "25m", "history": "25m"}
     assert allowed["engine"] == "1"
     assert told["TRADSYS_CPU_EXCLUSIVE"] == "0"
 
