@@ -6,10 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from tests.gateway.over_grpc import Caller, caller, ended, failing, journalled, limit
-from tradsys.core import messages as m
+from tests.gateway.over_grpc import Caller, caller, ended, failing, limit
 from tradsys.v1 import orders_pb2 as pb
 
 
@@ -88,68 +86,6 @@ def test_a_replace_changes_the_total_and_counts_versions(venue, market):
 
     assert (smaller.remaining_quantity, order.version, order.price) == ("1.5", 1, "9")
     assert (late.status, late.code) == ("ABORTED", 1008)
-
-
-ORDERS: list[dict[str, Any]] = [
-    {"side": "sell", "type": "limit", "quantity": "2", "price": "10.5", "client_order_id": "same-1"},
-    {"side": "sell", "type": "limit", "quantity": "3", "price": "10.6", "display_quantity": "1"},
-    {"side": "buy", "type": "limit", "quantity": "1", "price": "10.5", "time_in_force": "ioc"},
-    {"side": "buy", "type": "market", "quantity": "2"},
-    {"side": "buy", "type": "limit", "quantity": "9", "price": "11", "time_in_force": "fok"},
-    {"side": "buy", "type": "limit", "quantity": "1", "price": "11", "post_only": True},
-    {"side": "buy", "type": "stop_limit", "quantity": "1", "price": "12", "stop_price": "11.5"},
-    {"side": "buy", "type": "limit", "quantity": "1", "price": "10.6", "stp": "cancel_both"},
-]
-
-
-def grpc_order(body: dict[str, Any]) -> pb.PlaceOrderRequest:
-    words = {"limit": 1, "market": 2, "stop": 3, "stop_limit": 4}
-    tifs = {"gtc": 1, "ioc": 2, "fok": 3, "gtd": 4, "day": 5}
-    stps = {"none": 0, "cancel_taker": 1, "cancel_maker": 2, "cancel_both": 3}
-    body = dict(body)
-    body |= {"side": {"buy": 1, "sell": 2}[body["side"]], "type": words[body["type"]]}
-    if "time_in_force" in body:
-        body["time_in_force"] = tifs[body["time_in_force"]]
-    if "stp" in body:
-        body["stp"] = stps[body["stp"]]
-    return pb.PlaceOrderRequest(**body)
-
-
-def normal(command: m.PlaceOrder, events: list[m.Event]) -> tuple[Any, ...]:
-    """What must be the same, whoever the account and whatever the numbers are."""
-    same = replace(command, account="", symbol="", request_id="")
-    return same, [tuple(event[:1]) + tuple(event[4:]) if event[0] == 3 else event[:1] for event in events]
-
-
-def test_the_same_orders_over_rest_websocket_and_grpc_give_the_same_events(venue):
-    journals = []
-    for way in ("rest", "websocket", "grpc"):
-        market, trader = venue.market(), venue.account("limits")
-        bodies = [{"symbol": market, **order} for order in ORDERS]
-        seqs = []
-        with caller(venue, trader) as over_grpc, venue.feed() as over_websocket:
-            over_websocket.asked("auth", token=trader.token)
-            for body in bodies:
-                before = venue.call("GET", "/time").seq
-                if way == "rest":
-                    trader.post("/orders", body)
-                elif way == "grpc":
-                    try_to(over_grpc.place, grpc_order(body))
-                else:
-                    over_websocket.ask("order.place", order=body)
-                seqs.append(before + 1)
-        journals.append([normal(entry.command, entry.events) for entry in journalled(venue, seqs)])
-
-    over_rest, over_websocket, over_grpc = journals
-    assert over_grpc == over_rest
-    assert over_websocket == over_rest
-
-
-def try_to(call: Any, *arguments: Any) -> None:
-    try:
-        call(*arguments)
-    except Exception as failure:
-        assert type(failure).__name__ == "Failed", failure
 
 
 def test_a_retry_may_come_over_another_protocol(venue, market):
