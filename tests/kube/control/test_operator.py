@@ -9,6 +9,7 @@ import random
 from contextlib import asynccontextmanager
 
 import pytest
+from tradsys_operator import names
 from tradsys_operator.api import API_VERSION
 from tradsys_operator.cluster import RESOURCES, Cluster
 from tradsys_operator.lease import DURATION_S, Lease, LeaseLost
@@ -338,6 +339,12 @@ def test_a_spec_that_changes_midway_is_what_is_released(run, in_a_namespace):
             await venues.step()
             assert await venues.shard_pods() == before
             await venues.until_phase("Switching", passes=300)
+            venues.node.broken["registry.example/tradsys:3"] = "ContainerCreating"
+
+            async def one_has_switched():
+                return await images(venues) == {"a": "3", "b": "1"}
+
+            await venues.until(one_has_switched)
             await venues.ask(image="registry.example/tradsys:4")
             await venues.until_phase("RollingBack")
             await venues.until_phase("Stable", passes=300)
@@ -488,6 +495,9 @@ def test_killed_at_the_nth_write_a_release_ends_as_if_nothing_had_been(run, in_a
             assert await images(venues) == ONLY_2
             assert await verdicts(venues) == [("Pass", "AsGood")]
             assert venues.lives > KILLS_OF_A_STORY
+            # Pods mount it, and nothing but its making says that it is there.
+            secrets = {each["metadata"]["name"] for each in await venues.all("v1", "Secret")}
+            assert names.internal_secret(NAME) in secrets
 
     run(story())
 
