@@ -25,14 +25,13 @@ NAMESPACE, OPERATORS = "crypto", "tradsys-system"
 VENUE, POD = "crypto", "crypto-a-0"
 GOOD, SLOW = "localhost/tradsys:good", "localhost/tradsys:slow"
 PLANT_SLOWNESS = """
+import re
 from pathlib import Path
 import tradsys.venue.venue as venue
 source = Path(venue.__file__)
-line = "    def process_one(self, command: Command) -> Outcome:\\n"
-slow = line + "        __import__('time').sleep(0.05)\\n        return self.undisturbed(command)\\n\\n"
-text = source.read_text()
-assert text.count(line) == 1
-source.write_text(text.replace(line, slow + line.replace("process_one", "undisturbed")))
+slow, places = re.subn(r"( +def process_one\\(.*\\n)", r"\\1        __import__('time').sleep(0.05)\\n", source.read_text())
+assert places == 1
+source.write_text(slow)
 """
 """Every single order then waits 50 ms in the engine, as if a release had made it so slow."""
 SWITCH_S_MAX, ROLLBACK_S_MAX = 10, 60
