@@ -8,6 +8,7 @@ let the venue remember is full before the first look. Growth is of anonymous mem
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from tests.api.venue_process import running_venue
@@ -61,8 +62,14 @@ def anonymous_bytes(pid: int) -> int:
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("RssAnon:"))
 
 
-def files_and_tasks(pid: int) -> tuple[int, int]:
-    return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))
+def fewest_files_and_tasks(pid: int) -> tuple[int, int]:
+    """Over a moment: a busy machine's engine sees late that clients have hung up."""
+    files, tasks = set(), set()
+    for _ in range(30):
+        files.add(len(os.listdir(f"/proc/{pid}/fd")))
+        tasks.add(len(os.listdir(f"/proc/{pid}/task")))
+        time.sleep(0.1)
+    return min(files), min(tasks)
 
 
 def test_nothing_is_kept_of_requests_that_are_over(tmp_path):
@@ -95,12 +102,12 @@ def test_nothing_is_kept_of_requests_that_are_over(tmp_path):
             send(1)
             at_first = max(at_first, anonymous_bytes(pid))
         venue.hang_up()
-        open_at_first = files_and_tasks(pid)
+        files_at_first, tasks_at_first = fewest_files_and_tasks(pid)
         requests = send(COUNT)
         venue.hang_up()
         grown = anonymous_bytes(pid) - at_first
         print(f"\nL1: {requests:,} requests, {grown:,} bytes more, {grown / requests:.2f} a request")
-        assert files_and_tasks(pid) == open_at_first
+        assert fewest_files_and_tasks(pid) == (files_at_first, tasks_at_first)
         assert grown <= max(BYTES_EACH_MAX * requests, UNNOTICED_BYTES)
 
 
