@@ -29,7 +29,8 @@ import re
 from pathlib import Path
 import tradsys.venue.venue as venue
 source = Path(venue.__file__)
-slow, places = re.subn(r"( +def process_one\\(.*\\n)", r"\\1        __import__('time').sleep(0.05)\\n", source.read_text())
+begin, sleep = r"( +def process_one\\(.*\\n)", "        __import__('time').sleep(0.05)\\n"
+slow, places = re.subn(begin, r"\\g<1>" + sleep, source.read_text())
 assert places == 1
 source.write_text(slow)
 """
