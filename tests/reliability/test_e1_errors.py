@@ -17,7 +17,7 @@ from tradsys.client.records import RECORDS_TYPE, cancel_record, place_record
 
 COUNT = int(os.environ.get("COUNT_E1", "4000"))
 LANES = 8
-SECONDS_MAX = 600
+SECONDS_MAX = 3_000
 ORDER_ID = re.compile(rb'"order_id":"(a-[0-9]+)"')
 READS = (
     "/orders?status=open",

@@ -28,7 +28,7 @@ LANES = 4
 BATCHES_A_CONNECTION = 25
 SINGLES_A_BATCH = 24
 """A tenth of the commands, roughly."""
-SECONDS_MAX = 600
+SECONDS_MAX = 3_000
 
 
 def lane(symbol: str, token: str, first: int) -> Lane:
