@@ -528,6 +528,11 @@ SHARD.derive(
     ("profile", "durability", "spin", "ws_binary_protocol", "sqlite_wal"),
 )
 SHARD.derive("tradsys_setting", "The settings that are numbers, in the unit of their names.", ("name",))
+ENGINE_SPANS = SHARD.counter(
+    "tradsys_trace_spans_total",
+    help="Spans of traces by their way to the exporter; `dropped`: it, or its receiver, was slow or away.",
+    labels=(("outcome", ("handed", "dropped")),),
+)
 _build_info(SHARD)
 
 WORDS_USED = SHARD.used
@@ -680,6 +685,11 @@ GATEWAY_CONNECTIONS = GATEWAY.gauge(
     labels=(("peer", ("client", "engine", "feed")),),
 )
 GATEWAY_PROCESS = _process(GATEWAY, "gateway")
+GATEWAY_SPANS = GATEWAY.counter(
+    "tradsys_gateway_trace_spans_total",
+    help="Spans of traces by their way to the exporter; `dropped`: it, or its receiver, was slow or away.",
+    labels=(("outcome", ("handed", "dropped")),),
+)
 _build_info(GATEWAY)
 
 # ====================================================================================================
@@ -704,6 +714,11 @@ QUERY_DURATION = QUERY.histogram(
 QUERY_PROCESS = _process(QUERY, "query")
 QUERY.derive("tradsys_query_workers", "Workers that answer.")
 QUERY.derive("tradsys_query_lag_commands", "Durable commands that an answer does not show yet.")
+QUERY_SPANS = QUERY.counter(
+    "tradsys_query_trace_spans_total",
+    help="Spans of traces by their way to the exporter; `dropped`: it, or its receiver, was slow or away.",
+    labels=(("outcome", ("handed", "dropped")),),
+)
 _build_info(QUERY)
 
 ROWS = (SHARD, FEED, GATEWAY, QUERY)

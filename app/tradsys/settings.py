@@ -315,6 +315,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Requests that are logged: those not answered with 200, or every one."""
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
+    tracing_endpoint: str = ""
+    """Receiver of traces by OTLP over HTTP: http://collector:4318/v1/traces; none: no traces, at no cost."""
+    tracing_one_in: Annotated[int, Meta(ge=1, le=1_000_000, extra={"unit": "requests"})] = 100
+    """One of so many requests is traced; a `traceparent` decides for its own."""
     seed: Seed = Seed()
     """Symbols, accounts and rules of an empty data directory; only in the file."""
 
@@ -502,6 +506,11 @@ def _check_together(settings: Settings) -> None:
         path = r"(/[A-Za-z0-9._-]+)*" if name == "public_query_url" else ""
         if url and not re.fullmatch(rf"{scheme}s?://[A-Za-z0-9.:\[\]-]+{path}", url):
             raise SettingsError(name, f"{url!r} is not a URL without a path, like {scheme}s://venue.example")
+    endpoint = settings.tracing_endpoint
+    if endpoint and not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._/-]*)?", endpoint):
+        raise SettingsError(
+            "tracing_endpoint", f"{endpoint!r} is not a URL, like http://collector:4318/v1/traces"
+        )
     for text in settings.other_symbols:
         if not re.fullmatch(r"[A-Z0-9]{1,15}-[A-Z0-9]{1,15}=https?://[^\s=]+", text):
             raise SettingsError("other_symbols", f"{text!r} is not SYMBOL=ENDPOINT, like SOL-USD=https://…")

@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, MutableSequence
+from functools import partial
 from typing import Any, Protocol, cast
 from wsgiref.types import WSGIApplication
 
@@ -26,7 +27,7 @@ from tradsys.adapters.http.direct import DirectOrders
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.http.limits import RateLimiter
 from tradsys.adapters.http.orders import Desk
-from tradsys.adapters.http.server import Limits, Listener, Server, close_after_answer
+from tradsys.adapters.http.server import Direct, Limits, Listener, Server, close_after_answer
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
@@ -45,6 +46,7 @@ from tradsys.compose.pieces import (
     venue_keys,
 )
 from tradsys.compose.replay import progress_bar, recover_shard
+from tradsys.compose.tracing import TracedEdge, TurnTraces, exporter_of, spans_of
 from tradsys.core.messages import RevokeToken
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 from tradsys.venue.clock import EngineClock
@@ -205,6 +207,15 @@ class Engine:
 
     def _apps(self) -> dict[int, WSGIApplication]:
         """By port, the public one first."""
+        spans = spans_of(
+            settings,
+            exporter_of(settings, "engine"),
+            cast(MutableSequence[int], self._words),
+            metrics.ENGINE_SPANS,
+        )
+        self._spans = spans
+        self._traces = TurnTraces(spans, self._counters.answered) if spans is not None else None
+        self._commit_turn = self._commit if self._traces is None else self._traces.around(self._commit)
         settings = self.settings
         desk = Desk(
             self.venue,
@@ -219,8 +230,11 @@ class Engine:
         )
         limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
 
-        def edge(**more: Any) -> Edge:
-            return Edge(
+        def edge(traced: bool = False, **more: Any) -> Edge:
+            make: Callable[..., Edge] = Edge
+            if traced and self._spans is not None and self._traces is not None:
+                make = partial(TracedEdge, spans=self._spans, ended=self._traces.ended)
+            return make(
                 self.verifier,
                 self.clock,
                 self._position,
@@ -232,10 +246,15 @@ class Engine:
                 **more,
             )
 
-        self._edges = [edge(origins=browser_origins(settings), rate_limiter=limiter), edge(), edge(), edge()]
+        self._edges = [
+            edge(traced=True, origins=browser_origins(settings), rate_limiter=limiter),
+            edge(),
+            edge(),
+            edge(traced=True),
+        ]
         public, admin, ops, internal = self._edges
         # A log that has a line for every request gets it from the framework.
-        self.direct = (
+        self.direct: Direct | None = (
             DirectOrders(f"{PREFIX}/orders", public, desk).prepare
             if settings.access_log == "errors"
             else None
@@ -244,6 +263,8 @@ class Engine:
         # A client that can ask for it has the host already.
         engine_url = addresses(settings).engine.replace(HOST, settings.host)
         endpoint = f"{engine_url}/s/{settings.shard}/api/v1"
+        if self.direct is not None and self._traces is not None:
+            self.direct = self._traces.direct(self.direct)
         secret = internal_secret(settings)
         return {
             settings.port: create_app(
@@ -283,7 +304,7 @@ class Engine:
             prefix=f"/s/{settings.shard}",
             turns=self._counters.turns,
             each_turn=self.each_turn,
-            commit=self._commit,
+            commit=self._commit_turn,
             spin=self._spins,
             limits=Limits(
                 header_bytes_max=settings.header_bytes_max,
@@ -317,7 +338,7 @@ class Engine:
                 self.venue.turn()
             except JournalError as error:
                 self._fail(error)
-            self._commit()
+            self._commit_turn()
         self._shown_durable_seq = self.page.durable_seq
         # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
         self._bells.ring()
@@ -365,6 +386,8 @@ class Engine:
         """If history does not sync, the engine does, and says that it is not well."""
         durable = self.page.durable_seq
         if durable >= self.venue.seq or durable > self._durable_seq:
+        if self._spans is not None:
+            self._spans.flush()
             self._durable_seq, self._durable_since_ns = durable, now
             self._durable_late = False
         elif now - self._durable_since_ns > DURABLE_LAG_NS_MAX and not self._failure:

@@ -28,6 +28,7 @@ from tradsys.adapters.page.page import ENGINE_TIME_NS, Page
 from tradsys.compose.logs import CallLog
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, end, internal_secret, token_verifier, venue_keys, wait_for_page
+from tradsys.compose.tracing import exporter_of, flush_always, spans_of
 from tradsys.core import shard as core
 from tradsys.core.messages import RevokeToken
 from tradsys.exposition import Samples
@@ -84,6 +85,9 @@ def _serve(settings: Settings, page: Page | None) -> int:
         limiter=RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None,
         client_names=frozenset(settings.grpc_client_names),
     )
+    spans = spans_of(settings, exporter_of(settings, "gateway"), words, metrics.GATEWAY_SPANS)
+    if spans is not None:
+        flush_always(spans)
     gateway = Gateway(
         host=settings.host,
         port=settings.grpc_port,
@@ -95,6 +99,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
             CallLog("gateway", settings.log_format).add,
             settings.access_log == "errors",
             f"g{os.getpid():x}-",
+            spans,
         ),
         elsewhere=elsewhere,
         close=close,

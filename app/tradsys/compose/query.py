@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import NoReturn
@@ -29,6 +30,7 @@ from tradsys.compose.logs import access_log_out
 from tradsys.compose.ops import ops_server
 from tradsys.compose.pieces import Stop, close_header, pragmas, token_verifier, venue_keys, wait_for_page
 from tradsys.compose.query_api import OPERATIONS
+from tradsys.compose.tracing import Traced, TracedEdge, exporter_of, flush_always, spans_of
 from tradsys.counting import SharedRows
 from tradsys.exposition import Samples, one
 from tradsys.settings import Settings
@@ -43,6 +45,7 @@ def serve_query(settings: Settings) -> int:
     if page is None:
         return 0
 
+    exporter = exporter_of(settings, "query")
     rows = SharedRows(PLACES + 1, metrics.QUERY.used)
     own = rows.row(PLACES)
 
@@ -54,7 +57,13 @@ def serve_query(settings: Settings) -> int:
             access_log_out(settings.log_format), "query", errors_only=settings.access_log == "errors"
         )
         Thread(target=_flush_always, args=(log,), name="log", daemon=True).start()
-        edge = Edge(
+        words = rows.row(place)
+        spans = spans_of(settings, exporter, words, metrics.QUERY_SPANS)
+        make: Callable[..., Edge] = Edge
+        if spans is not None:
+            flush_always(spans)
+            make = partial(TracedEdge, spans=spans, ended=partial(Traced.end, spans=spans))
+        edge = make(
             RevocationsFollowed(verifier, past, revocations.revoke),
             # The engine's time as of a moment ago: a token that had expired there is not revived here.
             lambda: max(time.time_ns(), page.words[ENGINE_TIME_NS]),
@@ -68,7 +77,6 @@ def serve_query(settings: Settings) -> int:
         reached = addresses(settings)
         for path, resource in console_routes(reached.engine, reached.streams):
             app.add_route(path, resource)
-        words = rows.row(place)
         evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
         evidence.watch_gc()
         app.add_middleware(Counted(words, evidence.look_at_usage))
