@@ -203,10 +203,6 @@ class Engine:
             self._spins,
             self._gc_threshold,
         )
-        self.apps = self._apps()
-
-    def _apps(self) -> dict[int, WSGIApplication]:
-        """By port, the public one first."""
         spans = spans_of(
             settings,
             exporter_of(settings, "engine"),
@@ -216,6 +212,10 @@ class Engine:
         self._spans = spans
         self._traces = TurnTraces(spans, self._counters.answered) if spans is not None else None
         self._commit_turn = self._commit if self._traces is None else self._traces.around(self._commit)
+        self.apps = self._apps()
+
+    def _apps(self) -> dict[int, WSGIApplication]:
+        """By port, the public one first."""
         settings = self.settings
         desk = Desk(
             self.venue,
@@ -259,12 +259,12 @@ class Engine:
             if settings.access_log == "errors"
             else None
         )
+        if self.direct is not None and self._traces is not None:
+            self.direct = self._traces.direct(self.direct)
         batch_max = settings.batch_body_bytes_max
         # A client that can ask for it has the host already.
         engine_url = addresses(settings).engine.replace(HOST, settings.host)
         endpoint = f"{engine_url}/s/{settings.shard}/api/v1"
-        if self.direct is not None and self._traces is not None:
-            self.direct = self._traces.direct(self.direct)
         secret = internal_secret(settings)
         return {
             settings.port: create_app(
@@ -381,13 +381,13 @@ class Engine:
         page.words[ENGINE_TIME_NS] = self.clock()
         self._counters.keep_house(now, self.server.connections(), not self._not_ready())
         self.access_log.flush()
+        if self._spans is not None:
+            self._spans.flush()
 
     def _watch_durability(self, now: int) -> None:
         """If history does not sync, the engine does, and says that it is not well."""
         durable = self.page.durable_seq
         if durable >= self.venue.seq or durable > self._durable_seq:
-        if self._spans is not None:
-            self._spans.flush()
             self._durable_seq, self._durable_since_ns = durable, now
             self._durable_late = False
         elif now - self._durable_since_ns > DURABLE_LAG_NS_MAX and not self._failure:
