@@ -7,6 +7,7 @@ against the rules (`prev_seq`, epochs, checksums) before a test looks at what it
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import json
 import threading
@@ -121,11 +122,10 @@ class Client:
             return
         if channel == "book":
             key = message["symbol"], message["depth"]
-            self.books.setdefault(key, LocalBook()).take(msgspec.convert(message, BookMessage))
+            _follow(self.books, key, LocalBook(), msgspec.convert(message, BookMessage))
         elif channel == "book_l3":
             key = message["symbol"], message["depth"]
-            kept = self.order_books.setdefault(key, LocalOrderBook())
-            kept.take(msgspec.convert(message, OrderBookMessage))
+            _follow(self.order_books, key, LocalOrderBook(), msgspec.convert(message, OrderBookMessage))
         elif channel != "server_shutdown":
             subject = message.get("symbol") or message["account"]
             stream = (channel, subject, message.get("interval", ""))
@@ -185,6 +185,13 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _follow(books: dict[tuple[str, int], Any], key: tuple[str, int], first: Any, message: Any) -> None:
+    """Another book with the message applied: a test, which has its own thread, never sees half of one."""
+    book = copy.deepcopy(books.get(key, first))
+    book.take(message)
+    books[key] = book
 
 
 def channel(name: str, *symbols: str, **more: Any) -> dict[str, Any]:

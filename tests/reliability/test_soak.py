@@ -221,7 +221,7 @@ def test_after_a_long_evening_every_readers_book_is_the_engines(venue):
     )
     print(
         f"\nsoak: {SECONDS} s, {len(readers)} readers, {lost} lines lost, {kills} kills of the feed,"
-        f" {snapshots} snapshots ({gaps} with gap), {deltas} deltas; {streams.connections} lines of the client"
+        f" {snapshots} snapshots ({gaps} with gap), {deltas} deltas; {streams.connections} lines of a client"
     )
     for reader in readers:
         assert reader.book.deltas, reader.name

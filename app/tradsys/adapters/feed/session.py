@@ -57,8 +57,8 @@ PUBLIC_BYTES_MAX = 256 << 10
 """With so much unread, public streams skip."""
 PRIVATE_BYTES_MAX = 4 << 20
 """With so much unread, the connection is closed."""
-CLOSE_WAIT_S = 5.0
-"""How long a client may take to read what comes before the close."""
+CLOSE_WAIT_S, CLOSE_WAIT_S_MAX = 5.0, 60.0
+"""How long a client that is to be closed may read nothing, and how long it may take to read all."""
 
 NORMAL, PROTOCOL_ERROR, UNSUPPORTED, POLICY, TOO_BIG, INTERNAL_ERROR = 1000, 1002, 1003, 1008, 1009, 1011
 
@@ -305,7 +305,7 @@ class Session(WSListener):
             self.send_text(message)
 
     def close(self, code: int, reason: str) -> None:
-        """Close with a code, after what was sent; a client that reads nothing is cut off."""
+        """Close with a code, after what was sent: who reads on gets it; who reads nothing is cut off."""
         if self.closing:
             return
         self.closing = True
@@ -313,7 +313,7 @@ class Session(WSListener):
         transport = self._transport
         transport.send_close(cast(WSCloseCode, code), reason.encode())
         transport.disconnect()
-        asyncio.get_running_loop().call_later(CLOSE_WAIT_S, _cut_off, transport)
+        _cut_off_later(transport, asyncio.get_running_loop().time() + CLOSE_WAIT_S_MAX)
 
     @property
     def subscriptions(self) -> tuple[Stream, ...]:
@@ -662,5 +662,15 @@ def _described(stream: Stream) -> dict[str, Any]:
     return said
 
 
-def _cut_off(transport: WSTransport) -> None:
-    transport.disconnect(graceful=False)
+def _cut_off_later(transport: WSTransport, at_last: float) -> None:
+    loop, underlying = asyncio.get_running_loop(), transport.underlying_transport
+    unread = underlying.get_write_buffer_size()
+
+    def judge() -> None:
+        left = underlying.get_write_buffer_size()
+        if 0 < left < unread and loop.time() < at_last:
+            _cut_off_later(transport, at_last)
+        else:
+            transport.disconnect(graceful=False)
+
+    loop.call_later(CLOSE_WAIT_S, judge)
