@@ -24,6 +24,7 @@ THRESHOLDS_MISSED = 99
 """The exit code of k6 when a threshold was not met."""
 GRACE_S = 45.0
 """How much longer than its load a run may take to start and to end."""
+END_S = 5.0
 
 
 class K6Error(Exception):
@@ -93,27 +94,30 @@ class K6:
         arguments = ["run", "--no-usage-report", "--quiet", "--no-color", "--log-format", "raw"]
         # Two at once would quarrel about the port of k6's own API.
         arguments += ["--address", "127.0.0.1:0"]
-        given = {**env, "VERDICT_FILE": str(verdict)}
+        # Proxies of the machine's are not for loopback.
+        given = {**env, "VERDICT_FILE": str(verdict), "NO_PROXY": "*"}
+        cpus = sorted(os.sched_getaffinity(0))
+        free = cpus[:-1] or cpus
         if self.docker:
-            folders = {str(script.parent.resolve()), str(verdict.parent.resolve())}
+            scripts, found = script.parent.resolve(), verdict.parent.resolve()
             command = ["docker", "run", "--rm", "--network", "host", "--user", str(os.getuid())]
-            command += [word for folder in folders for word in ("-v", f"{folder}:{folder}")]
+            # The container is no child of ours: it would not inherit our CPUs.
+            command += ["--cpuset-cpus", ",".join(map(str, free))]
+            command += ["-v", f"{scripts}:{scripts}:ro", "-v", f"{found}:{found}"]
+            # Names only: values, the token among them, do not belong into a command line.
             command += [word for name in given for word in ("-e", name)]
             command += [IMAGE]
         else:
             command = [self.binary]
         process = subprocess.Popen(
             [*command, *arguments, str(script.resolve())],
-            # Proxies of the machine's are not for loopback.
-            env={**os.environ, **given, "NO_PROXY": "*"},
+            env={**os.environ, **given},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        cpus = sorted(os.sched_getaffinity(0))
-        if len(cpus) > 1:
-            os.sched_setaffinity(process.pid, cpus[:-1])
+        os.sched_setaffinity(process.pid, free)
         return process
 
     @staticmethod
@@ -122,8 +126,13 @@ class K6:
         try:
             said, _ = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            said, _ = process.communicate()
+            # A signal that can be handed on: killing the client of Docker would leave the container running.
+            process.terminate()
+            try:
+                said, _ = process.communicate(timeout=END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                said, _ = process.communicate()
             said += f"\nit had not ended after {timeout_s:.0f} s"
         findings = None
         try:
