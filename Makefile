@@ -131,12 +131,14 @@ test-pythons: $(RUN_ENV) ## Run the tests of the core and an API file on Python 
 # The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
 reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D3=1000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
     COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_RM=40 COUNT_B1=20 COUNT_F2=1500 COUNT_F3=65000 COUNT_CROSS=10000 \
-    COUNT_W1=50 COUNT_W2=10000 COUNT_W3=1000 COUNT_W4=94 COUNT_SOAK=120
+    COUNT_W1=50 COUNT_W2=10000 COUNT_W3=1000 COUNT_W4=94 COUNT_SOAK=120 COUNT_GRPC_KILLS=20 COUNT_PINGS=16
 reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D3=1000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
     COUNT_R1=5000000 COUNT_C1=200 COUNT_N3=100 COUNT_RM=200 COUNT_B1=100 COUNT_F2=5000 COUNT_F3=300000 COUNT_CROSS=50000 \
-    COUNT_W1=200 COUNT_W2=10000 COUNT_W3=10000 COUNT_W4=470 COUNT_L1=5000000 COUNT_E1=1000000
+    COUNT_W1=200 COUNT_W2=10000 COUNT_W3=10000 COUNT_W4=470 COUNT_L1=5000000 COUNT_E1=1000000 \
+    COUNT_SOAK=900 COUNT_GRPC_KILLS=200 COUNT_PINGS=60
 reliability_tests := tests/reliability tests/security/test_fuzz_api.py tests/security/test_fuzz_decoders.py \
-    tests/security/test_fuzz_json.py tests/security/test_cross_account.py
+    tests/security/test_fuzz_json.py tests/security/test_cross_account.py \
+    tests/gateway/test_failures.py tests/gateway/test_hostile_clients.py
 all_counts = $(BIN)/pytest -q -n 2 --dist worksteal --durations 10 $(reliability_tests)
 
 .PHONY: reliability
