@@ -119,7 +119,7 @@ class Trading:
         self._thread.join(120)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 10 * KILLS)
 def test_an_engine_killed_under_load_loses_and_doubles_nothing(venue):
     market, alice = venue.market(), venue.account("limits")
     load = Trading(venue, alice.token, market)
