@@ -64,7 +64,7 @@ def wrk(url: str, token: str, seconds: int, connections: int, cpu: int) -> Measu
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"not every answer of {url} was right, so there is nothing to compare:\n{said}")
     times = {percent: float(value) * UNITS_US[unit] for percent, value, unit
-             in re.findall(r"^ +(50|99)% +([0-9.]+)(us|ms|s)$", said, re.M)}  # fmt: skip
+             in re.findall(r"^ +(50|99)% +([0-9.]+)(us|ms|s) *$", said, re.M)}  # fmt: skip
     rate = re.search(r"^Requests/sec: +([0-9.]+)", said, re.M)
     assert rate and set(times) == {"50", "99"}, said
     return Measured(float(rate[1]), times["50"], times["99"])
