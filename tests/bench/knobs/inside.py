@@ -164,6 +164,12 @@ def price_forms(folder: Path, effort: Effort) -> Iterator[tuple[Side, Side]]:
     yield lambda: timed(as_json), lambda: timed(lambda: price_frame(symbol, instrument, made))
 
 
+def traced(one_in: int) -> dict[str, Any]:
+    """With an exporter whose receiver is away."""
+    endpoint = {"TRADSYS_TRACING_ENDPOINT": "http://127.0.0.1:9/v1/traces"}
+    return {"settings": endpoint | {"TRADSYS_TRACING_ONE_IN": str(one_in)}}
+
+
 INSIDE = (
     Knob(
         "codec",
@@ -183,8 +189,8 @@ INSIDE = (
         "CPython's collector",
         "young objects, between requests",
         choices(
-            {"collector": "python"},
-            {},
+            {"collector": "python", "keyed": True},
+            {"keyed": True},
             ("CPU µs an order", "longest collection, µs", "collecting, µs an order"),
         ),
         "one order a turn; a pause in the middle of an order is what B never has",
@@ -199,5 +205,19 @@ INSIDE = (
         "all metrics counted",
         choices({"counting": "off"}, {"counting": "on"}),
         "less than 2 µs is promised",
+    ),
+    Knob(
+        "tracing",
+        "off",
+        "one order in 100",
+        choices({}, traced(100), ("CPU µs an order",)),
+        "the engine's own process; off is the same code as without traces",
+    ),
+    Knob(
+        "tracing_all",
+        "off",
+        "every order",
+        choices({}, traced(1), ("CPU µs an order",)),
+        "traced orders go through the framework, six spans each",
     ),
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import io
+import itertools
 import json
 import statistics
 import sys
@@ -50,6 +51,8 @@ class Choice(Struct, forbid_unknown_fields=True):
     """What counting costs: blocks of orders with it off or on, each beside one with it off."""
     core_only: bool = False
     """Not the whole order but `Shard.apply`, over the model's flow with its cancels."""
+    keyed: bool = False
+    """Each order has a client_order_id, so that memory grows."""
     warm: int = 11_000
     """Orders before the first figure: above `closed_orders_max`, so that orders leave memory and the pool
     has some to give."""
@@ -129,6 +132,8 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
         for side in (b"buy", b"sell")
     ]
     app, each_turn = engine.apps[settings.port], engine.each_turn
+    direct = engine.direct(head) if engine.direct is not None else None
+    keys = itertools.count()
     refused: list[str] = []
 
     def start_response(status: str, headers: Any, fault: Any = None) -> None:
@@ -137,10 +142,15 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
 
     def some(count: int) -> None:
         for number in range(count):
-            environ = head.copy()
             body = bodies[number % len(bodies)]
-            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
-            app(environ, start_response)
+            if choice.keyed:
+                body = b'{"client_order_id":"k%d",%b' % (next(keys), body[1:])
+            # As the server does it: an order goes past the framework if it can.
+            found = direct(body) if direct is not None else {}
+            if not isinstance(found, tuple):
+                environ = head | found
+                environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+                app(environ, start_response)
             each_turn()
         assert not refused, refused[:3]
 
