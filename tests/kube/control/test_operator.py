@@ -15,7 +15,7 @@ from tradsys_operator.cluster import RESOURCES, Cluster
 from tradsys_operator.lease import DURATION_S, Lease, LeaseLost
 from tradsys_operator.work import Key, Operator
 
-from tests.kube.control.venues import NAME, Venues, a_namespace, client_of
+from tests.kube.control.venues import CLAIM, NAME, Venues, a_namespace, client_of
 
 KILLS = int(os.environ.get("COUNT_O1", "10"))
 """How often operators are killed; nine of ten times at a write, the others are in test_process.py."""
@@ -488,6 +488,9 @@ def test_killed_at_the_nth_write_a_release_ends_as_if_nothing_had_been(run, in_a
             lives = itertools.chain([first], itertools.repeat(LIFE_WRITES - 1))
             venues.kill_after(lambda: next(lives))
             await venues.serve()
+            # Pods mount it, and nothing but its making says that it is there.
+            secrets = {each["metadata"]["name"] for each in await venues.all("v1", "Secret")}
+            assert names.internal_secret(NAME) in secrets
             await venues.ask(image=TWO)
             await venues.until_phase("Gating")
             await venues.until_phase("Stable", passes=400)
@@ -495,9 +498,6 @@ def test_killed_at_the_nth_write_a_release_ends_as_if_nothing_had_been(run, in_a
             assert await images(venues) == ONLY_2
             assert await verdicts(venues) == [("Pass", "AsGood")]
             assert venues.lives > KILLS_OF_A_STORY
-            # Pods mount it, and nothing but its making says that it is there.
-            secrets = {each["metadata"]["name"] for each in await venues.all("v1", "Secret")}
-            assert names.internal_secret(NAME) in secrets
 
     run(story())
 
@@ -573,6 +573,10 @@ def test_deleting_a_venue_leaves_the_journals(run, in_a_namespace):
                     break
                 await asyncio.sleep(0.1)
             assert await gone()
-            assert len(await venues.claims()) == 2
+            claims = [
+                each["metadata"] async for each in venues.client.list(CLAIM, namespace=venues.namespace)
+            ]
+            # With an owner they would go a moment later.
+            assert [each.get("ownerReferences") for each in claims] == [None, None]
 
     run(story())
