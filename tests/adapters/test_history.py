@@ -161,7 +161,7 @@ def test_a_failed_sync_poisons_the_page_and_an_engine_that_recovered_is_followed
             engine.log.append(frame.first_seq, frame.time_ns, frame.entries)
         engine.trade(100)
         until("the rest", lambda: history.follower.position.seq == engine.seq)
-        assert history.not_ready() == []
+        until("ready again", lambda: history.not_ready() == [])
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
 
 

@@ -287,6 +287,51 @@ def test_a_group_makes_the_bytes_that_frames_one_by_one_make(tmp_path, page):
     assert contents[0] and contents[0] == contents[1]
 
 
+def frames_of(directory: str) -> list[tuple[int, int, int]]:
+    """(first seq, commands, time) of each frame of commands."""
+    reader = LogReader(directory, OsFiles())
+    found = []
+    while (raw := reader.next_frame()) is not None:
+        if raw.count:
+            found.append((raw.first_seq, raw.count, raw.time_ns))
+    reader.close()
+    return found
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 14, 1, 3), (15, 1), (20, 300), (1,) * 70], ids=str)
+def test_what_a_group_has_of_one_time_is_one_frame_as_if_it_came_at_once(tmp_path, page, sizes):
+    contents = []
+    for name, together in (("pieces", False), ("once", True)):
+        directory = tmp_path / name
+        directory.mkdir()
+        writer = in_a(str(directory), Page.create(str(directory / "page"), BOOT), grouped=True)
+        every = [cancel(seq) for seq in range(1, sum(sizes) + 1)]
+        rest = list(every)
+        for size in (sum(sizes),) if together else sizes:
+            writer.append(1 + len(every) - len(rest), 100, rest[:size])
+            rest = rest[size:]
+        writer.commit()
+        contents.append([path.read_bytes() for path in sorted(directory.glob("*.log"))])
+
+    assert contents[0] == contents[1]
+    assert frames_of(str(tmp_path / "pieces")) == [(1, sum(sizes), 100)]
+
+
+def test_a_frame_of_a_group_has_one_time_and_at_most_a_thousand_commands(tmp_path, page):
+    writer = in_a(str(tmp_path), page, grouped=True, segment_bytes=1 << 20)
+    seq = 1
+    for time_ns, size in ((100, 600), (100, 400), (100, 1), (200, 1), (200, 2), (300, 5)):
+        writer.append(seq, time_ns, [cancel(seq + i) for i in range(size)])
+        seq += size
+
+    writer.commit()
+
+    assert frames_of(str(tmp_path)) == [
+        (1, 1000, 100), (1001, 1, 100), (1002, 3, 200), (1005, 5, 300),
+    ]  # fmt: skip
+    assert len(entries_on_disk(str(tmp_path))) == 1009
+
+
 def test_a_group_that_becomes_large_or_meets_the_end_of_a_segment_is_written_at_once(tmp_path, page):
     writer = in_a(str(tmp_path), page, grouped=True, segment_bytes=1 << 20)
     prepare_next_segment(str(tmp_path), OsFiles(), page, 1 << 20)

@@ -98,6 +98,13 @@ def encode_payload(entries: Sequence[Entry]) -> bytes:
     return _encoder.encode(entries)
 
 
+def join_payloads(payloads: Sequence[bytes], count: int) -> bytes:
+    """The payload of all the entries of several, `count` together; what `encode_payload` gives for them."""
+    head = bytes((0x90 + count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    # Each is a MessagePack array; its head is one byte for fewer than 16 entries, else three.
+    return head + b"".join([payload[1 if payload[0] < 0xDC else 3 :] for payload in payloads])
+
+
 def first_difference(payload: bytes, other: bytes) -> int:
     """Index of the first entry in which two payloads differ; they must not be equal."""
     ours, theirs = _raw_decoder.decode(payload), _raw_decoder.decode(other)

@@ -49,7 +49,7 @@ from tradsys.compose.replay import progress_bar, recover_shard
 from tradsys.compose.tracing import TracedEdge, TurnTraces, exporter_of, spans_of
 from tradsys.core.messages import RevokeToken
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
-from tradsys.venue.clock import EngineClock
+from tradsys.venue.clock import EngineClock, TurnClock
 from tradsys.venue.ports import JournalError
 from tradsys.venue.venue import Done, Venue
 
@@ -156,6 +156,9 @@ class Engine:
         # Time has passed without commands, too: the page says how far, as of the last housekeeping.
         seen = self.page.words[ENGINE_TIME_NS] + HOUSEKEEPING_NS if self.page.current else 0
         self.clock = EngineClock(max(recovered.time_ns, seen), time.time_ns, time.monotonic_ns)
+        # meinheld sends an answer as soon as it is made.
+        grouped = settings.profile != "baseline"
+        self._turn_clock = TurnClock(self.clock)
         self.journal = LogWriter.begin(
             settings.data_dir,
             files,
@@ -164,14 +167,15 @@ class Engine:
             durable=settings.durability == "durable",
             segment_bytes=settings.segment_bytes,
             time_ns=self.clock(),
-            # meinheld sends an answer as soon as it is made.
-            grouped=settings.profile != "baseline",
+            grouped=grouped,
         )
         self.recovered = recovered
-        self.venue = Venue(shard, self.journal, self.clock, recovered.seq)
+        clock = self._turn_clock if grouped else self.clock
+        self.venue = Venue(shard, self.journal, clock, recovered.seq)
         if not recovered.seq:
             self.venue.process(settings.seed.commands())
             self.journal.commit()
+            self._turn_clock.end_turn()
         revocations = Revocations()
         for (jti, account), (until, expires) in shard.revocations.items():
             revocations.revoke(RevokeToken(jti, account, until, expires), 0)
@@ -236,7 +240,7 @@ class Engine:
                 make = partial(TracedEdge, spans=self._spans, ended=self._traces.ended)
             return make(
                 self.verifier,
-                self.clock,
+                self.venue.clock,
                 self._position,
                 tally=self._counters.tally,
                 access_log=self.access_log,
@@ -364,6 +368,7 @@ class Engine:
             position = page.published_seq, page.durable_seq, self.journal.epoch
             names = "X-Seq", "X-Durable-Seq", "X-Epoch"
             return [("X-Engine-Us", "0"), *zip(names, map(str, position), strict=True)]
+        self._turn_clock.end_turn()
         self._counters.committed(started)
         return None
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tradsys.venue.ports import Clock
+
 SLEW_PPM_MAX = 500
 ANCHOR_NS = 1_000_000_000
 """How often the rate is corrected."""
@@ -29,3 +31,22 @@ class EngineClock:
             error_ppm = (self._wall() - now) * 1_000_000 // ANCHOR_NS
             self._slew_ppm = max(-SLEW_PPM_MAX, min(SLEW_PPM_MAX, error_ppm))
         return now
+
+
+class TurnClock:
+    """One time for everything that is committed together: what arrives in one turn came at one moment.
+
+    So a turn's commands are one frame of the journal; a turn ends after a millisecond at the latest.
+    """
+
+    def __init__(self, clock: Clock):
+        self._clock = clock
+        self._now = 0
+
+    def __call__(self) -> int:
+        if not self._now:
+            self._now = self._clock()
+        return self._now
+
+    def end_turn(self) -> None:
+        self._now = 0

@@ -21,6 +21,7 @@ from tradsys.codec.frame import (
     encode_frame,
     encode_payload,
     encode_segment_payload,
+    join_payloads,
 )
 from tradsys.venue.ports import Entry, JournalError
 
@@ -28,6 +29,8 @@ RESERVE_SHARE = 4
 """The last quarter of a segment: without a next one, the venue is cancel-only from there on."""
 GROUP_BYTES_MAX = 256 << 10
 """A group that has become so large is written at once."""
+FRAME_COMMANDS_MAX = 1_000
+"""As many as a batch may have: whoever reads frames has room for that."""
 LAST_SHARE = 8
 LAST_BYTES_MAX = 128 << 10
 """The last eighth, at most this much: without a next one, nothing at all is taken there, so that no frame
@@ -36,6 +39,9 @@ ever finds too little room."""
 SEGMENT_START_BYTES_MAX = CHAIN_BYTES + FRAME_OVERHEAD + 16
 END_BYTES = 2 * FRAME_OVERHEAD
 """Kept free at the end of a segment: an epoch frame and a closed frame always find room."""
+
+_Noted = tuple[int, int, bytes]
+"""(time, commands, payload)"""
 
 
 class LogWriter:
@@ -62,9 +68,10 @@ class LogWriter:
         self._progress = progress
         self._durable = durable
         self._grouped = grouped
-        self._group: list[bytes] = []
-        """Frames that wait for `commit`, from command `_group_seq` on; they go to `_group_offset`."""
-        self._group_offset = self._group_seq = 0
+        self._group: list[_Noted] = []
+        """What waits for `commit`."""
+        self._group_bytes = 0
+        """What they take at most."""
         self._segment_bytes = segment_bytes
         self._frame_bytes_max = segment_bytes - SEGMENT_START_BYTES_MAX - END_BYTES
         self._sync = LogSync(directory, files, progress)
@@ -73,7 +80,7 @@ class LogWriter:
         """Since the start."""
         self.epoch = recovered.epoch
         self.seq = recovered.seq
-        """The last command written."""
+        """The last command taken."""
         self.chain = recovered.chain
         self.segment = recovered.segment
         self.offset = recovered.offset
@@ -134,7 +141,7 @@ class LogWriter:
         except (OverflowError, TypeError, ValueError) as error:
             self._fail(f"seq {first_seq} can't be encoded: {error}")
         size = FRAME_OVERHEAD + len(payload)
-        if self.offset + size > self._end - END_BYTES:
+        if self.offset + self._group_bytes + size > self._end - END_BYTES:
             if size > self._frame_bytes_max and len(entries) > 1:
                 half = len(entries) // 2
                 self.append(first_seq, time_ns, entries[:half])
@@ -143,26 +150,31 @@ class LogWriter:
             if size > self._frame_bytes_max:
                 self._fail(f"seq {first_seq} takes {size} bytes, more than a segment holds")
             self._roll(time_ns)
-        frame = encode_frame(
-            self.chain, COMMANDS_FRAME, self._durable, self.epoch, first_seq, len(entries), time_ns, payload
-        )
-        if not self._group:
-            self._group_offset, self._group_seq = self.offset, first_seq
-        self._group.append(frame)
-        self.chain = frame[-CHAIN_BYTES:]
-        self.offset += size
+        self._group.append((time_ns, len(entries), payload))
+        self._group_bytes += size
         self.seq += len(entries)
-        if not self._grouped or self.offset - self._group_offset > GROUP_BYTES_MAX:
+        if not self._grouped or self._group_bytes > GROUP_BYTES_MAX:
             self.commit()
 
     def commit(self) -> None:
-        """Write the frames that were taken note of, and let them be seen. Raises JournalError."""
+        """Write what was taken note of, and let it be seen. Raises JournalError."""
         group = self._group
         if not group:
             return
-        frames = group[0] if len(group) == 1 else b"".join(group)
+        seq = first_seq = self.seq - sum([count for _, count, _ in group]) + 1
+        frames = []
+        for time_ns, count, payload in _joined(group):
+            frame = encode_frame(
+                self.chain, COMMANDS_FRAME, self._durable, self.epoch, seq, count, time_ns, payload
+            )
+            self.chain = frame[-CHAIN_BYTES:]
+            seq += count
+            frames.append(frame)
         group.clear()
-        self._write_or_fail(frames, self._group_offset, self._group_seq)
+        self._group_bytes = 0
+        written = frames[0] if len(frames) == 1 else b"".join(frames)
+        self._write_or_fail(written, self.offset, first_seq)
+        self.offset += len(written)
         self._publish()
 
     def _publish(self) -> None:
@@ -177,11 +189,13 @@ class LogWriter:
 
     def space(self) -> bool:
         """False: the last quarter of the segment is begun, and the next segment is not prepared."""
-        return self.offset < self._reserve_from or self._progress.prepared_segment > self.segment
+        taken = self.offset + self._group_bytes
+        return taken < self._reserve_from or self._progress.prepared_segment > self.segment
 
     def exhausted(self) -> bool:
         """The segment is all but full and there is no next one: nothing more can be taken now."""
-        return self.offset >= self._last_from and self._progress.prepared_segment <= self.segment
+        taken = self.offset + self._group_bytes
+        return taken >= self._last_from and self._progress.prepared_segment <= self.segment
 
     def sync(self) -> None:
         """What the follower does, for when it is gone. Raises JournalError."""
@@ -333,3 +347,22 @@ class LogWriter:
     def _fail(self, detail: str) -> NoReturn:
         self._failure = detail
         raise JournalError(f"journal: {detail}")
+
+
+def _joined(group: Sequence[_Noted]) -> list[_Noted]:
+    """The frames of a group: what has one time is one frame, up to a limit."""
+    frames = []
+    begin = commands = 0
+    for end, (time_ns, count, _) in enumerate(group):
+        if end > begin and (time_ns != group[begin][0] or commands + count > FRAME_COMMANDS_MAX):
+            frames.append(_one_frame(group[begin:end], commands))
+            begin, commands = end, 0
+        commands += count
+    frames.append(_one_frame(group[begin:], commands))
+    return frames
+
+
+def _one_frame(alike: Sequence[_Noted], commands: int) -> _Noted:
+    if len(alike) == 1:
+        return alike[0]
+    return alike[0][0], commands, join_payloads([payload for _, _, payload in alike], commands)
