@@ -98,9 +98,10 @@ def main() -> int:
             failed[name] = f"ended with {code}; see above"
         else:
             found.append(msgspec.json.decode((BUILD / f"{name}.json").read_bytes(), type=Found))
-    found.sort(key=lambda one: names.index(one.part))
+        found.sort(key=lambda one: names.index(one.part))
+        # After each part, so that a run that is cut short leaves what it has found.
+        page = report.write(BUILD, found, failed)
     report.show(found, failed)
-    page = report.write(BUILD, found, failed)
     took = time.monotonic() - began
     print(f"{took:.0f} s; {page.relative_to(ROOT)} and bench.json beside it", file=sys.stderr)
     return 1 if failed else 0
