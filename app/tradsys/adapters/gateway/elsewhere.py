@@ -95,6 +95,10 @@ class EventsElsewhere(Events):
                 why = "the line ended"
             except (OSError, WSError, TimeoutError) as fault:
                 why = str(fault) or "no answer"
+            except Exception:
+                # Whatever it is, what a shard revokes must be heard again.
+                _log.exception("the line to shard %s failed", self.shard)
+                why = "a fault"
             # Said when it changes: a shard may be away for long.
             if why != said:
                 _log.warning("what happens at shard %s is not known: %s", self.shard, why)
