@@ -36,7 +36,7 @@ source.write_text(slow)
 """
 """Every single order then waits 50 ms in the engine, as if a release had made it so slow."""
 SWITCH_S_MAX, ROLLBACK_S_MAX = 45, 60
-"""A switch should take 10 s. Here feed and query have a tenth of a CPU and history four: they take 7 to 11 s to
+"""A switch should take 10 s. Here feed and query have a tenth of a CPU, history four: they take 7 to 11 s to
 end, and the new pod waits for all of them."""
 OBJECTIVES = [
     {"name": "order-p95", "indicator": "order_latency", "thresholdMicroseconds": 5000, "target": "95"},
@@ -316,6 +316,7 @@ def test_a_slow_release_that_is_forced_is_taken_back_while_it_bakes(releases, ve
     rollback_s = (said_at(plane, "RolledBack") - said_at(plane, "ObjectiveMissed")).total_seconds()
     print(f"rollback: {rollback_s:.0f} s after the verdict, {told.silence_s:.1f} s without an answer")
     assert rollback_s <= ROLLBACK_S_MAX
+    plane.daemons.wait_until("the way in", venue.answers, seconds=60)
     assert (told.given_up, sorted(resting(venue, "forced"))) == ([], sorted(told.orders.items()))
     assert pod_of(plane)["spec"]["containers"][0]["image"] == GOOD
     wait_for(plane, "Ready")
