@@ -522,13 +522,22 @@ def test_an_older_template_is_kept_by_a_later_operator(run, in_a_namespace, monk
     async def story():
         async with in_a_namespace() as venues:
             await venues.serve()
-            before = await venues.shard_pods()
-            # A later operator renders pods otherwise; the revision is the same.
+
+            async def pods():
+                return {
+                    each["metadata"]["name"]: each["metadata"]["uid"]
+                    for each in await venues.all("v1", "Pod")
+                }
+
+            before = await pods()
+            assert len(before) == 4
+            # A later operator renders pods of shards and gateway otherwise; the revision is the same.
             monkeypatch.setattr("tradsys_operator.render.shard.GRACE_S", 61)
+            monkeypatch.setattr("tradsys_operator.render.gateway.DATA", "/elsewhere")
             for _ in range(3):
                 await venues.step()
 
-            assert await venues.shard_pods() == before
+            assert await pods() == before
             stateful = (await venues.all("apps/v1", "StatefulSet"))[0]
             assert stateful["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 60
 

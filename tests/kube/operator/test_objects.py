@@ -211,6 +211,24 @@ def test_a_stored_revision_reads_back():
     assert read(there) == revision
 
 
+def test_the_labels_of_a_pod_never_change_between_versions():
+    """They are no part of the stored template: another one would restart all venues at an upgrade."""
+    made = objects()
+    own = {
+        "app.kubernetes.io/name": "tradsys",
+        "app.kubernetes.io/instance": "crypto",
+        "app.kubernetes.io/managed-by": "tradsys-operator",
+        "tradsys.dev/venue": "crypto",
+        "tradsys.dev/revision": revision_of("crypto", spec()).hash,
+    }
+
+    shard, gateway = (made[key]["spec"]["template"]["metadata"]["labels"] for key in (
+        ("StatefulSet", "crypto-a"), ("Deployment", "crypto-gateway"),
+    ))  # fmt: skip
+    assert shard == own | {"app.kubernetes.io/component": "shard", "tradsys.dev/shard": "a"}
+    assert gateway == own | {"app.kubernetes.io/component": "gateway"}
+
+
 def test_a_stored_template_is_used_as_it_is():
     world = served()
     old = world.revisions[revision_hash(world.spec)]
