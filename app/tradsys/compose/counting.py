@@ -1,6 +1,7 @@
 """What the engine counts: on the order path plain integers and a few times, here their way into the page.
 
-An order costs five readings of a clock and a few additions; the rest happens ten times a second.
+An order costs five readings of a clock and a few additions; the rest happens ten times a second, so a kill -9
+may take the counts of the last tenth.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from tradsys.adapters.http.server import Turns
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.core import messages as m
-from tradsys.counting import counter_of
+from tradsys.counting import Gathered, counter_of
 from tradsys.settings import Settings
 from tradsys.venue.venue import Venue
 
 STAGES_SAMPLED = 8
-"""One of so many orders is counted by its stages, too; every one is in the histogram of orders."""
+"""One of so many orders is counted by its stages, one of so many writes by its time; every order is in the
+histogram of orders, every write in that of batches."""
 
 _TYPES: dict[type, str] = {
     m.PlaceOrder: "place",
@@ -64,16 +66,19 @@ class EngineCounters:
         """Of this turn's orders, by perf_counter: came, let in, decoded, applied, answer made."""
         self._words = words
         self._venue, self._journal, self._access_log = venue, journal, access_log
-        shared = cast("memoryview[int]", words)
-        self._count_order = counter_of(shared, metrics.ORDER_DURATION.series())
-        self._count_stages = [
-            counter_of(shared, metrics.STAGE_DURATION.series(stage))
-            for stage in ("auth", "decode", "apply", "reply")
+        orders = Gathered(metrics.ORDER_DURATION.series())
+        stages = [
+            Gathered(metrics.STAGE_DURATION.series(name)) for name in ("auth", "decode", "apply", "reply")
         ]
-        self._count_write = counter_of(shared, metrics.STAGE_DURATION.series("journal"))
-        self._count_batch = counter_of(shared, metrics.BATCH_COMMANDS.series())
-        self.count_gc = counter_of(shared, metrics.GC_PAUSE.series())
-        self._orders = 0
+        writes = Gathered(metrics.STAGE_DURATION.series("journal"))
+        batches = Gathered(metrics.BATCH_COMMANDS.series())
+        self._gathered = (orders, *stages, writes, batches)
+        self._count_order, self._count_write, self._count_batch = orders.count, writes.count, batches.count
+        self._count_stages = [stage.count for stage in stages]
+        self.count_gc = counter_of(cast("memoryview[int]", words), metrics.GC_PAUSE.series())
+        self._alone = 0
+        """Writes of one command, by far the most, until they go into their histogram."""
+        self._orders = self._writes = 0
         self._seq = journal.seq
         self._evidence = Evidence(
             metrics.SHARD_PROCESSES, metrics.ENGINE, words, cpu_exclusive=settings.cpu_exclusive
@@ -92,8 +97,13 @@ class EngineCounters:
         commands = self._journal.seq - self._seq
         if commands:
             self._seq = self._journal.seq
-            self._count_write(now - started_ns)
-            self._count_batch(commands)
+            if not self._writes % STAGES_SAMPLED:
+                self._count_write(now - started_ns)
+            self._writes += 1
+            if commands == 1:
+                self._alone += 1
+            else:
+                self._count_batch(commands)
         if self.answered:
             for times in self.answered:
                 self._count_order(now - times[0])
@@ -135,6 +145,12 @@ class EngineCounters:
     def keep_house(self, now_ns: int, connections: int, ready: bool) -> None:
         """Ten times a second: what is counted elsewhere, and once a second what the kernel says."""
         words, shard = self._words, self._venue.shard
+        for gathered in self._gathered:
+            gathered.pour(words)
+        batches = metrics.BATCH_COMMANDS.series()
+        words[batches.first] += self._alone
+        words[batches.sum] += self._alone
+        self._alone = 0
         for word, before, count in self._copied:
             words[word] = before + count()
         words[metrics.CONNECTIONS.word()] = connections
