@@ -110,5 +110,5 @@ def resting(way_in: WayIn, name: str) -> list[tuple[str, str]]:
     return [
         (each["client_order_id"], each["order_id"])
         for each in way_in.open_orders()
-        if each["client_order_id"].startswith(f"{name}-")
+        if (each["client_order_id"] or "").startswith(f"{name}-")
     ]
