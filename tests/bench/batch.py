@@ -347,6 +347,7 @@ def _one(
             f"{how}; {KEYS_MAX:,} idempotency keys kept; {engine[0]:.0f} MiB at the start, "
             f"{half[0]:.0f} in the middle, {half[-1]:.0f} at the end",
             relative=True,
+            by_clock=False,
         )
     engine_s = spent["engine"] * took
     bench.found.figures[f"{form}, {durability}"] = {

@@ -191,7 +191,7 @@ def measure(bench: Bench) -> None:
                 f"bandwidth that the binary protocol saves on `{channel}`",
                 40, "%", [100 * (1 - frame / text)],
                 f"payload of one update, bin.v2 {frame:.0f} bytes, JSON {text:.0f}; counted, not timed",
-                relative=True,
+                relative=True, by_clock=False,
             )  # fmt: skip
         bench.tell(f"{many:,} readers beside orders")
         _beside_readers(bench, venue, many, 5 if not bench.smoke else 1)
@@ -244,7 +244,7 @@ def _beside_readers(bench: Bench, venue: FeedVenue, many: int, seconds: int) -> 
         f"memory of a WebSocket connection, {many:,} of them", 32, "KiB", [each],
         f"resident memory of the feed, each subscribed to a book of depth 10, bin.v2; {ended:.0f} fell away, "
         f"the last one had the last order {behind:.2f} s after it",
-        relative=True,
+        relative=True, by_clock=False,
     )  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def measure(bench: Bench) -> None:
         f"each layer's most at once, added up: {told}; the whole call of the application {whole:,}, so the "
         f"framework {framework:,}; {kept:,} stay while the order rests; resident memory of the engine "
         f"{resident:,} a resting order, of {count:,}",
-        relative=True,
+        relative=True, by_clock=False,
     )  # fmt: skip
     bench.found.figures["bytes of an order, by layer"] = layers | {
         "the whole call": whole, "the framework": framework, "kept while it rests": kept}  # fmt: skip

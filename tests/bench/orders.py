@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from tests.adapters.server_process import free_ports
 from tests.bench.compare import HOST, Measured, peers_token, start_peer, wrk
@@ -69,19 +70,23 @@ def _tell_of(
     cpu_us: dict[str, list[float]],
     conditions: str,
 ) -> None:
+    ours_us, peer_us, floor_us = (median(cpu_us[side]) for side in ("ours", "peer", "floor"))
+    cpu = f"CPU of an order {ours_us:.0f} µs against {peer_us:.0f}, of the empty handler {floor_us:.0f}"
+    if connections == 1:
+        cpu = "the engine's CPU time while it polls says nothing"
     for name, bound in promised.items():
         pairs = [
             (getattr(ours, name), getattr(peer, name))
             for ours, peer in zip(runs["ours"], runs["peer"], strict=True)
         ]
-        mine, others = (sorted(values)[len(values) // 2] for values in zip(*pairs, strict=True))
+        mine, others = (median(values) for values in zip(*pairs, strict=True))
         add = bench.at_least if name == "requests_per_s" else bench.at_most
         add(
             f"an order beside the Go peer, {connections} connections: {UNITS[name]}",
             bound,
             "×",
             [ours / peer for ours, peer in pairs],
-            f"{conditions}: {mine:,.0f} against {others:,.0f}",
+            f"{conditions}: {mine:,.0f} against {others:,.0f}; {cpu}",
             relative=True,
         )
     bench.found.figures[f"{connections} connections, of each round"] = {
@@ -96,10 +101,8 @@ def _tell_of(
         ]
         for side, side_runs in runs.items()
     }
-    middle = len(cpu_us["ours"]) // 2
     bench.found.figures[f"{connections} connections, above the empty handler"] = {
-        "p50_us": sorted(run.p50 for run in runs["ours"])[middle]
-        - sorted(run.p50 for run in runs["floor"])[middle],
-        "cpu_us_a_request": round(sorted(cpu_us["ours"])[middle] - sorted(cpu_us["floor"])[middle], 1),
+        "p50_us": median(run.p50 for run in runs["ours"]) - median(run.p50 for run in runs["floor"]),
+        "cpu_us_a_request": round(ours_us - floor_us, 1),
         "note": "the engine's CPU time while it spins says nothing" if connections == 1 else "",
     }

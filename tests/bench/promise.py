@@ -3,7 +3,8 @@
 A verdict is `held`, `MISSED` or `inconclusive`. Other work on the machine makes a venue slower, never faster,
 so noise can excuse a miss and never makes one look as if it held: an absolute figure that misses by less than
 `NOISE_FACTOR` on a noisy machine is inconclusive. A ratio of two things that were measured in turn is told by
-its rounds: on a noisy machine they must all lie on one side of the bound.
+its rounds: on a noisy machine they must all lie on one side of the bound. Where others have most of the
+machine, no miss by the clock says anything; CPU time, bytes and counts still do.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from loadtests.slo import noise
 
 NOISE_FACTOR = 2.0
 """How far absolute times drift on a shared machine; see ledger.md."""
+CROWDED = 0.5
+"""Share of the CPUs that others have from which on the clock says nothing against a venue."""
 
 
 class Verdict(StrEnum):
@@ -48,6 +51,8 @@ class Row(Struct, frozen=True):
     """Of two things measured in turn, so that the machine's drift meets both."""
     doubt: str = ""
     """Why a miss would not be the venue's."""
+    by_clock: bool = True
+    """False: CPU time, bytes or counts, which hardly depend on what else the machine does."""
     verdict: Verdict = Verdict.UNJUDGED
 
     @property
@@ -63,8 +68,10 @@ class Row(Struct, frozen=True):
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-def judge(row: Row, noisy: bool) -> Verdict:
+def judge(row: Row, noisy: bool, crowded: bool = False) -> Verdict:
     held = row.holds(row.measured)
+    if not held and crowded and row.by_clock:
+        return Verdict.INCONCLUSIVE
     if row.relative:
         if noisy and len({row.holds(value) for value in row.rounds}) > 1:
             return Verdict.INCONCLUSIVE
@@ -128,17 +135,17 @@ class Bench:
         print(f"  {self.found.part:>9} {time.monotonic() - self._began:5.0f} s  {what}", file=sys.stderr)
 
     def at_least(self, what: str, bound: float, unit: str, measured: Sequence[float], conditions: str,
-                 *, relative: bool = False, doubt: str = "") -> None:  # fmt: skip
-        self._row(what, bound, True, unit, measured, conditions, relative, doubt)
+                 *, relative: bool = False, doubt: str = "", by_clock: bool = True) -> None:  # fmt: skip
+        self._row(what, bound, True, unit, measured, conditions, relative, doubt, by_clock)
 
     def at_most(self, what: str, bound: float, unit: str, measured: Sequence[float], conditions: str,
-                *, relative: bool = False, doubt: str = "") -> None:  # fmt: skip
-        self._row(what, bound, False, unit, measured, conditions, relative, doubt)
+                *, relative: bool = False, doubt: str = "", by_clock: bool = True) -> None:  # fmt: skip
+        self._row(what, bound, False, unit, measured, conditions, relative, doubt, by_clock)
 
     def _row(self, what: str, bound: float, at_least: bool, unit: str, measured: Sequence[float],
-             conditions: str, relative: bool, doubt: str) -> None:  # fmt: skip
+             conditions: str, relative: bool, doubt: str, by_clock: bool) -> None:  # fmt: skip
         rounds = [float(value) for value in measured]
-        row = Row(self.found.part, what, bound, at_least, unit, rounds, conditions, relative, doubt)
+        row = Row(self.found.part, what, bound, at_least, unit, rounds, conditions, relative, doubt, by_clock)
         self.found.rows.append(row)
 
     def finish(self) -> Found:
@@ -154,13 +161,11 @@ class Bench:
             "others": f"{quiet.others:.0%} of the CPUs, hypervisor {quiet.stolen:.1%}",
             "calibration p50/p99, µs": f"{self._calibration.p50:.0f}/{self._calibration.p99:.0f} before, "
             f"{after.p50:.0f}/{after.p99:.0f} after",
-            "machine": "noisy" if found.noisy else "quiet",
+            "machine": "crowded" if quiet.others > CROWDED else "noisy" if found.noisy else "quiet",
         }
         if not found.smoke:
-            found.rows = [_judged(row, found.noisy) for row in found.rows]
+            crowded = quiet.others > CROWDED
+            found.rows = [
+                structs.replace(row, verdict=judge(row, found.noisy, crowded)) for row in found.rows
+            ]
         return found
-
-
-def _judged(row: Row, noisy: bool) -> Row:
-    return Row(row.part, row.what, row.bound, row.at_least, row.unit, row.rounds, row.conditions,
-               row.relative, row.doubt, judge(row, noisy))  # fmt: skip

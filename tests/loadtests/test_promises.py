@@ -57,6 +57,14 @@ def test_a_miss_that_is_the_generators_tells_nothing_and_what_holds_in_spite_of_
     assert judge(row([120.0], doubt=doubt), noisy=False) == HELD
 
 
+def test_in_a_crowd_no_miss_by_the_clock_says_anything_and_what_is_counted_still_does():
+    by_clock, counted = row([10.0]), row([10.0], by_clock=False)
+
+    assert judge(by_clock, noisy=True, crowded=True) == INCONCLUSIVE
+    assert judge(counted, noisy=True, crowded=True) == MISSED
+    assert judge(row([120.0]), noisy=True, crowded=True) == HELD
+
+
 def test_only_names_parts_that_there_are():
     assert chosen_parts("") == list(PARTS)
     assert chosen_parts("core,orders") == ["core", "orders"]
