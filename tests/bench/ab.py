@@ -83,10 +83,10 @@ def judge(knob: str, rounds: Sequence[Round]) -> list[Row]:
     return rows
 
 
-def measure(knob: Knob, effort: Effort, rounds: int) -> list[Round]:
+def measure(knob: Knob, effort: Effort, rounds: int, place: Path) -> list[Round]:
     """Raises Unavailable."""
     with (
-        tempfile.TemporaryDirectory(prefix=f"ab-{knob.name}-", dir=RESULTS) as folder,
+        tempfile.TemporaryDirectory(prefix=f"ab-{knob.name}-", dir=place) as folder,
         knob.sides(Path(folder), effort) as (without, with_),
     ):
         without(), with_()  # Caches warm, memory taken.
@@ -143,43 +143,49 @@ def main() -> int:
     parser.add_argument("--only", default="", help=f"names, by commas: {', '.join(k.name for k in KNOBS)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny, only to see that everything runs")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results")
     chosen = parser.parse_args()
+    into: Path = chosen.into
     wanted = {name for name in chosen.only.replace(",", " ").split() if name}
     if unknown := wanted - {knob.name for knob in KNOBS}:
         parser.error(f"no knob {', '.join(sorted(unknown))}; there are {', '.join(k.name for k in KNOBS)}")
     effort, rounds = (SMOKE, 1) if chosen.smoke else (FULL, chosen.rounds)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    knobs, rows, missing = [], [], {}
+    into.mkdir(parents=True, exist_ok=True)
+    knobs: list[Knob] = []
+    rows: list[Row] = []
+    missing: dict[str, str] = {}
     samples: dict[str, list[Round]] = {}
     at, load_before = datetime.now(UTC), os.getloadavg()[0]
+    conditions = ""
     for knob in KNOBS:
         if wanted and knob.name not in wanted:
             continue
         print(f"{knob.name}: {knob.without}, {knob.with_} …", file=sys.stderr, flush=True)
         try:
-            samples[knob.name] = measure(knob, effort, rounds)
+            samples[knob.name] = measure(knob, effort, rounds, into)
         except Unavailable as why:
             missing[knob.name] = str(why)
-            continue
-        knobs.append(knob)
-        rows += judge(knob.name, samples[knob.name])
-    conditions = (
-        f"{at:%Y-%m-%d}, {rounds} rounds of A B B A, medians; {effort.orders:,} orders in a process, "
-        f"{effort.seconds:g} s over sockets; Python {platform.python_version()}, {os.cpu_count()} CPUs, "
-        f"load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after"
-    )
+        else:
+            knobs.append(knob)
+            rows += judge(knob.name, samples[knob.name])
+        conditions = (
+            f"{at:%Y-%m-%d}, {rounds} rounds of A B B A, medians; {effort.orders:,} orders in a process, "
+            f"{effort.seconds:g} s over sockets; Python {platform.python_version()}, {os.cpu_count()} CPUs, "
+            f"load average {load_before:.1f} before and {os.getloadavg()[0]:.1f} after"
+        )
+        result = {
+            "at": at.isoformat(timespec="seconds"), "conditions": conditions, "not_measured": missing,
+            "rows": [structs.asdict(row) | {"ratio": row.ratio, "said": row.said} for row in rows],
+            "rounds": {name: [structs.asdict(each) for each in some] for name, some in samples.items()},
+        }  # fmt: skip
+        # After each knob: a run that is cut keeps what it has measured.
+        (into / "ab.json").write_text(json.dumps(result, indent=2) + "\n")
+        (into / "ledger.md").write_text(ledger(knobs, rows, conditions))
     if rows:
         show(knobs, rows, conditions)
-    for name, why in missing.items():
-        print(f"{name}: not measured, {why}")
-    result = {
-        "at": at.isoformat(timespec="seconds"), "conditions": conditions, "not_measured": missing,
-        "rows": [structs.asdict(row) | {"ratio": row.ratio, "said": row.said} for row in rows],
-        "rounds": {name: [structs.asdict(each) for each in some] for name, some in samples.items()},
-    }  # fmt: skip
-    (RESULTS / "ab.json").write_text(json.dumps(result, indent=2) + "\n")
-    (RESULTS / "ledger.md").write_text(ledger(knobs, rows, conditions))
-    print(f"{RESULTS.relative_to(ROOT)}/ab.json, {RESULTS.relative_to(ROOT)}/ledger.md")
+    for name, why_not in missing.items():
+        print(f"{name}: not measured, {why_not}")
+    print(into / "ab.json", into / "ledger.md")
     return 0
 
 

@@ -76,20 +76,20 @@ def test_a_process_with_a_choice_does_real_orders(tmp_path):
     assert figures["CPU µs an order"] > 0
 
 
-def test_one_knob_alone_leaves_its_figures_as_json_and_as_lines_for_the_ledger():
+def test_one_knob_alone_leaves_its_figures_as_json_and_as_lines_for_the_ledger(tmp_path):
     done = subprocess.run(
-        [sys.executable, "tests/bench/ab.py", "--smoke", "--only", "binary_prices"],
+        [sys.executable, "tests/bench/ab.py", "--smoke", "--only", "binary_prices", "--into", tmp_path],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
-    result = json.loads((ROOT / "build" / "ab" / "ab.json").read_text())
+    result = json.loads((tmp_path / "ab.json").read_text())
     assert [row["knob"] for row in result["rows"]] == ["binary_prices", "binary_prices"]
     assert result["rows"][1] | {"noise": 0} == {
         "knob": "binary_prices", "figure": "bytes an update", "without": 173, "with_": 32, "noise": 0,
         "ratio": 32 / 173, "said": "82% less",
     }  # fmt: skip
-    assert "| `binary_prices` |" in (ROOT / "build" / "ab" / "ledger.md").read_text()
+    assert "| `binary_prices` |" in (tmp_path / "ledger.md").read_text()
 
 
 def test_an_unknown_knob_is_named_with_those_there_are():
