@@ -9,12 +9,16 @@ import random
 from contextlib import asynccontextmanager
 
 import pytest
+from httpx2 import HTTPStatusError
+from lightkube import AsyncClient, KubeConfig
 from tradsys_operator import names
 from tradsys_operator.api import API_VERSION
 from tradsys_operator.cluster import RESOURCES, Cluster
 from tradsys_operator.lease import DURATION_S, Lease, LeaseLost
+from tradsys_operator.plans import Ref
 from tradsys_operator.work import Key, Operator
 
+from tests.kube.control.process import kubeconfig_of
 from tests.kube.control.venues import CLAIM, NAME, Venues, a_namespace, client_of
 
 KILLS = int(os.environ.get("COUNT_O1", "10"))
@@ -452,6 +456,32 @@ def test_a_leader_that_was_not_heard_of_for_long_writes_nothing(run, in_a_namesp
 
             assert await venues.venue() == acted
             assert acted["status"]["phase"] == "Pending"
+
+    run(story())
+
+
+def test_what_is_not_shown_or_not_served_is_not_taken_for_absent(run, in_a_namespace, plane, tmp_path):
+    """An API server that has just started answers 403 and 404 for a moment."""
+
+    async def story():
+        async with in_a_namespace() as venues:
+            where = venues.namespace
+            token = plane.kubectl("-n", where, "create", "token", "default").strip()
+            nobody = kubeconfig_of(plane, token, tmp_path / "kubeconfig")
+            config = KubeConfig.from_file(str(nobody))
+            async with AsyncClient(config=config, trust_env=False) as client:
+                blind, sighted = Cluster(client), Cluster(venues.client)
+                route = ("gateway.networking.k8s.io/v1", "HTTPRoute")
+
+                with pytest.raises(HTTPStatusError, match="forbidden"):
+                    await blind.list("v1", "Pod", where, {})
+                with pytest.raises(HTTPStatusError, match="forbidden"):
+                    await blind.get(Ref(API_VERSION, "Venue", NAME), where)
+                with pytest.raises(HTTPStatusError, match="404"):
+                    await sighted.get(Ref(*route, NAME), where)
+                assert await sighted.get(Ref(API_VERSION, "Venue", NAME), where) is None
+                assert await sighted.list_if_any(*route, where, {}) is None
+                assert await sighted.list("v1", "Pod", where, {}) == []
 
     run(story())
 
