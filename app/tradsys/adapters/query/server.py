@@ -15,7 +15,8 @@ PLACES = 2 * WORKERS + 1
 """For workers that begin while others still end."""
 THREADS = 4
 """For each worker; SQLite lets other threads run while it reads."""
-GRACEFUL_S = 5
+GRACEFUL_S = 1
+"""A read takes milliseconds, and the next start of the whole shard waits for this process."""
 
 
 class _Propagating(Logger):  # type: ignore[misc]
