@@ -1,6 +1,6 @@
 """E1: whatever clients send, right or wrong, the venue never answers that it has failed.
 
-COUNT_E1 requests (4,000; 300,000 in a release) of a seeded mix over eight connections: every kind of order,
+COUNT_E1 requests (4,000; 300,000 in a long run) of a seeded mix over eight connections: every kind of order,
 replaces, cancels, retries, reads, batches, and one in twenty that no venue should take.
 """
 
