@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -136,11 +137,11 @@ def sizes(venue: FeedVenue, updates: int = 40) -> dict[str, float]:
                     maker.placed(symbol, "sell", "1.5", f"50000.{10 + number}")
                     taker.placed(symbol, "buy", "1.5", f"50000.{10 + number}")
                 lengths = []
-                for message in iter(lambda: client.recv(0.5), None):
-                    updates = isinstance(message, bytes) or '"type":"delta"' in message
-                    lengths += [len(message)] if updates else []
-                    if len(lengths) == updates:
-                        break
+                with contextlib.suppress(TimeoutError):
+                    while len(lengths) < updates:
+                        message = client.recv(0.5)
+                        if isinstance(message, bytes) or '"type":"delta"' in message:
+                            lengths.append(len(message))
             # On a slow machine an order that rests and is taken within a turn is no update at all.
             if lengths:
                 found[f"{name} {protocol}"] = sum(lengths) / len(lengths)
