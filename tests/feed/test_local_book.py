@@ -101,3 +101,12 @@ def test_an_order_book_comes_in_pieces_and_keeps_priority() -> None:
     assert ("a-1" in kept, "a-3" in kept, kept.count) == (True, False, 2)
     with pytest.raises(OutOfStep, match="not there"):
         kept.take(rows(8, 7, [("9", "0", "a-3")], [("10", "7")]))
+
+
+def test_a_snapshot_after_one_that_was_cut_between_its_pieces_begins_anew() -> None:
+    kept = LocalOrderBook()
+    kept.take(rows(5, None, [("10", "1", "a-1")], [("10", "1"), ("9", "1")], more=True))
+
+    kept.take(rows(8, None, [("9", "2", "a-4")], [("9", "2")]))
+
+    assert kept.orders() == ([("9", "2", "a-4")], [])

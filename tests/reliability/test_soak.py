@@ -99,7 +99,8 @@ class Reader:
             options["sock"].connect(("127.0.0.1", self._venue.ws_port))
         self._connection = self._venue.connection(self._subprotocol, **options)
         # Frames of bin.v2 are numbered by stream, and another connection may have another stream.
-        self._ask("subscribe", resume=self.book.seq >= 0 and not self._binary)
+        # A book of orders whose snapshot was cut between two pieces has nothing to go on from.
+        self._ask("subscribe", resume=self.book.in_step and not self._binary)
         return self._connection
 
     def _ask(self, op: str, *, resume: bool) -> None:

@@ -196,7 +196,8 @@ class LocalOrderBook(_Kept):
     def take(self, message: OrderBookMessage) -> None:
         """Apply a message of channel `book_l3`. Raises OutOfStep."""
         if message.type == "snapshot":
-            if not self._more:
+            # Pieces of one snapshot have one seq; another one after a cut does not go on with the old pieces.
+            if not self._more or (message.epoch, message.seq) != (self.epoch, self.seq):
                 self._orders, self._halves, self._sums = {}, ({}, {}), (Half(1), Half(-1))
                 self.snapshots += 1
                 self.gaps += message.gap
