@@ -125,10 +125,11 @@ async def _until_the_end(stopping: asyncio.Task[Any], tasks: list[asyncio.Task[A
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     metrics.LEADER.set(0)
-    if not ended:
+    error = ended[0].exception() if ended else None
+    if error is None:
+        # Told to stop; where kopf has heard the signal in our place, its watches have ended without an error.
         await lease.release()
         return 0
-    error = ended[0].exception()
     # Whatever it was, another process begins with clean hands.
     log.error("%s", f"lost the lease: {error}" if isinstance(error, LeaseLost) else f"ended by {error!r}")
     return 1
