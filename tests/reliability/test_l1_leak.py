@@ -1,6 +1,7 @@
 """L1: an engine that has answered very many requests holds no more than after the first ones.
 
-COUNT_L1 commands (40,000; 1,000,000 in a long run), nine of ten in batches, over connections that come and go.
+COUNT_L1 commands (40,000; 1,000,000 in a long run), nine of ten in batches, over connections that come and
+go.
 The work is the same all the time: orders that trade, that are canceled, with keys and without; what the rules
 let the venue remember is full before the first look. Growth is of anonymous memory, so that no file counts.
 """
