@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
@@ -50,6 +51,8 @@ TRANSACTION_COMMANDS_MAX = 1_000
 ROUND_S = 0.05
 """From one look at the journal to the next. A round costs something whatever it finds, a transaction above
 all: after each sync, five milliseconds apart, the read model cost twice as much a command."""
+NICE = 5
+"""The replay is the first to wait on a CPU that others want; syncing, in its own thread, is not."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the replay may keep the interpreter from the sync thread."""
 RETRY_S = 1.0
@@ -197,6 +200,7 @@ class Follower:
         """Follow until `stop`. Raises JournalError for a journal that can't be trusted, ReplayMismatch
         for one that this release does not reproduce; both end the process."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        os.nice(NICE)  # Of this thread alone, and of what it starts.
         # A full collection of a million orders is a pause in which nobody else runs, the sync thread
         # neither. What lives long is frozen instead; cycles are rare here, and young ones are found.
         gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER)
