@@ -37,6 +37,7 @@ PARTS = {
     "grpc": "gateway",
     "recovery": "recovery",
     "tail": "tail",
+    "snapshot": "snapshot",
 }
 """The module of each, whose `measure` takes a Bench."""
 

@@ -322,7 +322,7 @@ def _one(
     spent = {name: round((cpu_s(pid) - before[name]) / took, 2) for name, pid in pids.items()}
     sender = round((time.process_time() - before_sender) / took, 2)
     watch.finish()
-    lag, caught_up_s = _catch_up(venue, 5 if bench.smoke else CATCH_UP_S)
+    lag, caught_up_s = catch_up(venue, 5 if bench.smoke else CATCH_UP_S)
     sent, orders = sum(one.commands for one in told), sum(one.orders for one in told)
     engine = watch.resident_mib["engine"]
     half = engine[len(engine) // 2 :]
@@ -366,7 +366,7 @@ def _one(
     return [Line(f"{form}: {name}", watch.seconds, v) for name, v in watch.resident_mib.items()]
 
 
-def _catch_up(venue: RunningVenue, patience_s: float) -> tuple[int, float | None]:
+def catch_up(venue: RunningVenue, patience_s: float) -> tuple[int, float | None]:
     """(commands that the read model did not show when the load ended, seconds until it did)"""
     began = time.monotonic()
     first = -1

@@ -107,7 +107,7 @@ def _tell_of_curves(
     )  # fmt: skip
 
 
-def _of_orders(venue: RunningVenue) -> Histogram:
+def of_orders(venue: RunningVenue) -> Histogram:
     return scrape(venue).histogram("hft_order_latency_microseconds", 1)
 
 
@@ -122,8 +122,8 @@ def _tell_of_others(
     for number in range(rounds):
         for way in ways:
             bench.tell(f"{way}, round {number + 1} of {rounds}")
-            _settle()
-            before = _of_orders(venue)
+            settle()
+            before = of_orders(venue)
             done = threading.Event()
             scraper = threading.Thread(target=_scrape_on, args=(venue.ports["history_port"], done))
             if way == ways[1]:
@@ -137,11 +137,11 @@ def _tell_of_others(
                 done.set()
                 if scraper.ident:
                     scraper.join()
-            _settle()
-            run = _of_orders(venue).minus(before)
+            settle()
+            run = of_orders(venue).minus(before)
             whole[way] = whole[way].plus(run) if way in whole else run
     found = {
-        way: {f"p{percent:g}_us": _said(histogram.percentile(percent)) for percent in PERCENTS}
+        way: {f"p{percent:g}_us": said(histogram.percentile(percent)) for percent in PERCENTS}
         | {"orders": int(histogram.count)}
         for way, histogram in whole.items()
     }
@@ -155,11 +155,11 @@ def _tell_of_others(
     )  # fmt: skip
 
 
-def _said(us: float) -> float:
+def said(us: float) -> float:
     return 0.0 if math.isnan(us) else round(us, 1)
 
 
-def _settle() -> None:
+def settle() -> None:
     threading.Event().wait(SETTLE_S)
 
 
