@@ -64,8 +64,8 @@ def test_a_deliberately_slow_build_is_refused(tmp_path: Path, objectives: Path):
     whole = "    def process_one(self, command: Command, now: int) -> Outcome:\n"
     slow = (
         "    def process_one(self, command: Command, now: int) -> Outcome:\n"
-        "        __import__('time').sleep(0.02)\n"
-        "        return self.undisturbed(command)\n\n"
+        "        __import__('time').sleep(0.03)\n"
+        "        return self.undisturbed(command, now)\n\n"
     ) + whole.replace("process_one", "undisturbed")
     app = build_with({"venue/venue.py": (whole, slow)}, tmp_path / "slow")
 
