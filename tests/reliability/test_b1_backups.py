@@ -51,7 +51,8 @@ def load_on(venue: RunningVenue) -> Iterator[None]:
         yield
         assert flow.poll() is None, "the load ended by itself"
     finally:
-        flow.terminate()
+        # Not SIGTERM: coverage then saves what it has in the middle of what it does, and may wait for itself.
+        flow.kill()
         flow.wait(timeout=30)
 
 
