@@ -26,9 +26,6 @@ class DirectOrders:
         self._path = path
         self._edge = edge
         self._desk = desk
-        self._shown = -1, -1
-        self._top = ""
-        """Status line and headers up to the sequence number, for the durable seq and epoch in `_shown`."""
 
     def prepare(self, environ: dict[str, Any]) -> partial[tuple[bytes, bytes] | dict[str, Any]] | None:
         """How to answer requests with this head, called with the body of each; None: the framework does.
@@ -66,26 +63,21 @@ class DirectOrders:
             data = None if isinstance(outcome, Problem) else desk.write_order(outcome, desk.shard_name)
         except Exception as failure:
             return {HANDED: Handed(started, now, identity, verdict, failure)}
-        if isinstance(outcome, Problem):
+        if data is None or isinstance(outcome, Problem):
+            if not isinstance(outcome, Problem):
+                desk.answered.append((started, let_in, decoded, applied, perf_counter_ns()))
             return {HANDED: Handed(started, now, identity, verdict, outcome)}
-        if data is None:
-            desk.answered.append((started, let_in, decoded, applied, perf_counter_ns()))
-            return {HANDED: Handed(started, now, identity, verdict, outcome)}
-        _, durable_seq, epoch = edge.position()
-        if (durable_seq, epoch) != self._shown:
-            self._shown = durable_seq, epoch
-            self._top = (
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-                f"x-durable-seq: {durable_seq}\r\nx-epoch: {epoch}\r\nx-seq: "
-            )
         more = ""
         if outcome.replayed:
             more = "idempotent-replay: true\r\n"
         if verdict is not None:
             more += "".join(f"{name}: {value}\r\n" for name, value in edge.limit_headers(verdict))
+        _, durable_seq, epoch = edge.position_texts()
         answered = perf_counter_ns()
         head = (
-            f"{self._top}{outcome.seq}\r\nx-request-id: {caller_id or edge.new_id()}\r\n"
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+            f"x-durable-seq: {durable_seq}\r\nx-epoch: {epoch}\r\nx-seq: {outcome.seq}\r\n"
+            f"x-request-id: {caller_id or edge.new_id()}\r\n"
             f"x-engine-us: {(answered - started) // 1000}\r\n{more}content-length: {len(data)}\r\n"
         )
         desk.answered.append((started, let_in, decoded, applied, answered))

@@ -6,7 +6,6 @@ route (`needs`), and checked here for all of them, so that no handler can forget
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -32,10 +31,10 @@ from tradsys.codec.errors import (
     Problem,
 )
 from tradsys.codec.json_v1 import encode
+from tradsys.venue.calling import REQUEST_ID
 from tradsys.venue.ports import Authenticator, Busy, Clock, Identity, JournalError, Unauthorized
 from tradsys.venue.venue import Outcome
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 PUBLIC = 0
 """A route that needs no token."""
 EXPOSED_HEADERS = (
@@ -63,7 +62,7 @@ class Handed(Struct, frozen=True, gc=False):
 def caller_id_of(environ: dict[str, Any]) -> str:
     """The caller's X-Request-Id, "" if it sent none that is acceptable."""
     sent = environ.get("HTTP_X_REQUEST_ID")
-    return sent if sent is not None and _REQUEST_ID.fullmatch(sent) else ""
+    return sent if sent is not None and REQUEST_ID.fullmatch(sent) else ""
 
 
 class Tally:
@@ -140,7 +139,7 @@ class Edge:
         `close_after` is the server's way of ending a connection with its answer."""
         self.verify = authenticator.verify
         self.clock = clock
-        self.position = position
+        self._position = position
         self.tally = tally or Tally()
         self._shown = 0, 0
         self._shown_texts = "0", "0"
@@ -166,6 +165,14 @@ class Edge:
             origin = req.env.get("HTTP_ORIGIN")
             if origin is not None:
                 self._allow_origin(req, resp, origin)
+
+    def position_texts(self) -> tuple[int, str, str]:
+        """(seq, durable seq, epoch) for the headers of an answer."""
+        seq, durable_seq, epoch = self._position()
+        if (durable_seq, epoch) != self._shown:
+            self._shown = durable_seq, epoch
+            self._shown_texts = str(durable_seq), str(epoch)
+        return seq, *self._shown_texts
 
     def new_id(self) -> str:
         """For a request whose caller has not named it."""
@@ -226,11 +233,7 @@ class Edge:
 
     def process_response(self, req: EdgeRequest, resp: EdgeResponse, resource: Any, ok: bool) -> None:
         headers = resp._headers
-        seq, durable_seq, epoch = self.position()
-        if (durable_seq, epoch) != self._shown:
-            self._shown = durable_seq, epoch
-            self._shown_texts = str(durable_seq), str(epoch)
-        headers["x-durable-seq"], headers["x-epoch"] = self._shown_texts
+        seq, headers["x-durable-seq"], headers["x-epoch"] = self.position_texts()
         headers["x-request-id"] = req.id
         if "x-seq" not in headers:
             headers["x-seq"] = str(seq)
