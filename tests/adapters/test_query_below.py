@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tradsys.compose.query import below
+from tradsys.adapters.http.app import below
 
 
 def asked(path: str, at: str) -> str:

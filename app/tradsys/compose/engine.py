@@ -18,6 +18,7 @@ from tradsys.adapters.http.app import (
     PREFIX,
     ByPort,
     admin_routes,
+    below,
     create_app,
     internal_routes,
     ops_routes,
@@ -105,7 +106,7 @@ def serve_baseline(settings: Settings) -> int:
         engine = engines[0]
         engine.server = baseline.Worker()
         return baseline.Started(
-            ByPort(engine.apps, settings.shard), engine.each_turn, lambda: _code_of(close)
+            below(f"/s/{settings.shard}", ByPort(engine.apps)), engine.each_turn, lambda: _code_of(close)
         )
 
     listeners = [(settings.host, port) for port in ports_of(settings)]

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import NoReturn
 from urllib.parse import urlsplit
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
 from tradsys import metrics
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.http.accesslog import AccessLog
-from tradsys.adapters.http.app import ByPort, create_app
+from tradsys.adapters.http.app import below, create_app
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.page.page import ENGINE_TIME_NS
@@ -80,9 +80,7 @@ def serve_query(settings: Settings) -> int:
         evidence = Evidence(metrics.QUERY_PROCESS, "query", words)
         evidence.watch_gc()
         app.add_middleware(Counted(words, evidence.look_at_usage))
-        return below(
-            urlsplit(settings.public_query_url).path, ByPort({settings.query_port: app}, settings.shard)
-        )
+        return below(urlsplit(settings.public_query_url).path, below(f"/s/{settings.shard}", app))
 
     def lag() -> int:
         return max(0, page.durable_seq - page.metrics[metrics.READMODEL_SEQ.word()])
@@ -108,20 +106,6 @@ def serve_query(settings: Settings) -> int:
     # The parent answers on the ops port: it outlives its workers, and adds up what they count.
     server = QueryServer(make_app, settings.host, settings.query_port, started=ops.start, forked=ops.forget)
     return server.serve()
-
-
-def below(path: str, app: WSGIApplication) -> WSGIApplication:
-    """The app, also below the path at which clients reach it: an Ingress leaves it in front."""
-    if not path:
-        return app
-
-    def without_it(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        asked = environ["PATH_INFO"]
-        if asked.startswith(f"{path}/"):
-            environ["PATH_INFO"] = asked[len(path) :]
-        return app(environ, start_response)
-
-    return without_it
 
 
 def _flush_always(log: AccessLog) -> NoReturn:

@@ -112,18 +112,25 @@ def create_app(
     return app
 
 
+def below(path: str, app: WSGIApplication) -> WSGIApplication:
+    """The app, also below the path at which clients reach it: an ingress leaves it in front."""
+    if not path:
+        return app
+
+    def without_it(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        asked = environ["PATH_INFO"]
+        if asked.startswith(f"{path}/"):
+            environ["PATH_INFO"] = asked[len(path) :]
+        return app(environ, start_response)
+
+    return without_it
+
+
 class ByPort:
-    """Hands each request to the app of the listener it came in on.
+    """Hands each request to the app of the listener it came in on."""
 
-    Every path is also answered below `/s/{shard}`, which is how an ingress routes to one of several.
-    """
-
-    def __init__(self, apps: Mapping[int, WSGIApplication], shard: str):
+    def __init__(self, apps: Mapping[int, WSGIApplication]):
         self._apps = {str(port): app for port, app in apps.items()}
-        self._prefix = f"/s/{shard}/"
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ["PATH_INFO"]
-        if path.startswith(self._prefix):
-            environ["PATH_INFO"] = path[len(self._prefix) - 1 :]
         return self._apps[environ["SERVER_PORT"]](environ, start_response)
