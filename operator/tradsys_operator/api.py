@@ -248,6 +248,21 @@ class Runtime(Api, frozen=True, kw_only=True):
     websocket: Annotated[WebSocket, Meta(description="Streams.")] = WebSocket()
 
 
+class Tracing(Api, frozen=True, kw_only=True):
+    """Traces of requests, by OTLP over HTTP; without an endpoint there are none, at no cost."""
+
+    endpoint: Annotated[
+        str,
+        Meta(
+            max_length=512,
+            pattern=r"^(https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._/-]*)?)?$",
+            description="Receiver, such as http://collector.monitoring:4318/v1/traces; its port is opened "
+            "for the pods, so it must be the port of the receiver's pods, too.",
+        ),
+    ] = ""
+    one_in: Annotated[int, Meta(ge=1, le=1_000_000, description="One of so many requests is traced.")] = 100
+
+
 class Pinning(Api, frozen=True, kw_only=True):
     """Exclusive CPUs: asked for by the operator, decided by the node, verified from inside the pod."""
 
@@ -502,6 +517,7 @@ class VenueSpec(Api, frozen=True, kw_only=True):
     ] = "process"
     auth: Annotated[Auth, Meta(description="Tokens.")]
     runtime: Annotated[Runtime, Meta(description="Tuning.")] = Runtime()
+    tracing: Annotated[Tracing, Meta(description="Traces.")] = Tracing()
     pinning: Annotated[Pinning, Meta(description="Exclusive CPUs.")] = Pinning()
     ingress: Annotated[Ingress, Meta(description="Routes.")] = Ingress()
     monitoring: Annotated[Monitoring, Meta(description="Prometheus.")] = Monitoring()

@@ -16,6 +16,8 @@ PART = "app.kubernetes.io/component"
 ENGINE, FEED, HISTORY, QUERY, GATEWAY = "engine", "feed", "history", "query", "gateway"
 
 REST_PORT, WS_PORT, QUERY_PORT, ADMIN_PORT, INTERNAL_PORT, GRPC_PORT = 8000, 8001, 8002, 8081, 8090, 50051
+FEED_INTERNAL_PORT = 8091
+"""Where gateways follow a shard's journal: revocations and events of orders."""
 OPS_PORTS = {ENGINE: 9100, FEED: 9101, HISTORY: 9102, GATEWAY: 9103, QUERY: 9104}
 
 PROMOTE, ABORT, RETRY = f"{GROUP}/promote", f"{GROUP}/abort", f"{GROUP}/retry"

@@ -1,8 +1,8 @@
 """Revisions: what a pod is made from, hashed; and stored, so that a later operator makes the same pod from
 it.
 
-A revision covers what only a new pod can change: image, resources, runtime, pinning, durability and the names
-of the auth secrets. Replicas, objectives, rollout, routes and `paused` are applied as they are.
+A revision covers what only a new pod can change: image, resources, runtime, tracing, pinning, durability and
+the names of the auth secrets. Replicas, objectives, rollout, routes and `paused` are applied as they are.
 
 Only what differs from the defaults is hashed: a field that a later version adds, with its default, is not a
 new revision. The rendered templates are stored beside the hash (a ControllerRevision), and an operator that
@@ -20,7 +20,7 @@ from tradsys_operator import names
 from tradsys_operator.api import VenueSpec
 
 HASH_LENGTH = 8
-PARTS = ("image", "imagePullPolicy", "resources", "durability", "auth", "runtime", "pinning")
+PARTS = ("image", "imagePullPolicy", "resources", "durability", "auth", "runtime", "tracing", "pinning")
 
 
 class Revision(Struct, frozen=True):

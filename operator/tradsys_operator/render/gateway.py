@@ -14,7 +14,16 @@ from tradsys_operator.render.pods import (
     soft_limit,
     variable,
 )
-from tradsys_operator.render.shard import CONFIG, DATA, INTERNAL, INTERNAL_FILE, KEYS, config_name, key_of
+from tradsys_operator.render.shard import (
+    CONFIG,
+    DATA,
+    INTERNAL,
+    INTERNAL_FILE,
+    KEYS,
+    config_name,
+    key_of,
+    tracing,
+)
 from tradsys_operator.revisions import Revision
 
 
@@ -38,6 +47,7 @@ def gateway_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
                 "TRADSYS_MEMORY_LIMIT", soft_limit(resources.memory, spec.runtime.memory.soft_limit_percent)
             ),
             variable("MALLOC_ARENA_MAX", spec.runtime.memory.malloc_arena_max),
+            *(variable(name, value) for name, value in tracing(spec).items()),
         ],
         "ports": [
             {"name": "grpc", "containerPort": names.GRPC_PORT, "protocol": "TCP"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from tradsys_operator import names
 from tradsys_operator.api import VenueSpec
@@ -41,6 +42,14 @@ def _policy(venue: str, part: str, ingress: list[Rule], egress: list[Rule]) -> d
     }
 
 
+def _collector(spec: VenueSpec) -> list[Rule]:
+    """The way to the receiver of traces: by its port, since policies know no names of hosts."""
+    if not spec.tracing.endpoint:
+        return []
+    url = urlsplit(spec.tracing.endpoint)
+    return [{"ports": _ports(url.port or (443 if url.scheme == "https" else 80))}]
+
+
 def policies(venue: str, spec: VenueSpec, operator_namespace: str) -> list[dict[str, Any]]:
     """For shards, the gateway, gate pods and k6."""
     operator = {
@@ -62,15 +71,25 @@ def policies(venue: str, spec: VenueSpec, operator_namespace: str) -> list[dict[
             [
                 {"ports": public},
                 {"from": watchers, "ports": ops},
-                {"from": [_pods(venue, names.GATEWAY)], "ports": _ports(names.INTERNAL_PORT)},
+                {
+                    "from": [_pods(venue, names.GATEWAY)],
+                    "ports": _ports(names.INTERNAL_PORT, names.FEED_INTERNAL_PORT),
+                },
             ],
-            [DNS],
+            [DNS, *_collector(spec)],
         ),
         _policy(
             venue,
             names.GATEWAY,
             [{"ports": _ports(names.GRPC_PORT)}, {"from": watchers, "ports": ops}],
-            [DNS, {"to": [shards], "ports": _ports(names.REST_PORT, names.INTERNAL_PORT)}],
+            [
+                DNS,
+                {
+                    "to": [shards],
+                    "ports": _ports(names.REST_PORT, names.INTERNAL_PORT, names.FEED_INTERNAL_PORT),
+                },
+                *_collector(spec),
+            ],
         ),
         _policy(
             venue,

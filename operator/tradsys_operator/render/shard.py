@@ -6,6 +6,7 @@ back leaves the broken pod standing. So: RollingUpdate, Parallel, and candidates
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -28,6 +29,7 @@ CONFIG = "/etc/tradsys/config"
 KEYS = "/etc/tradsys/keys"
 INTERNAL = "/etc/tradsys/internal"
 INTERNAL_FILE = "secret"
+FEED_INTERNAL = "TRADSYS_FEED_INTERNAL_PORT"
 
 TEST_ACCOUNT = "helm-test"
 """An empty journal begins with it, so that `helm test` has somebody to place an order for."""
@@ -38,10 +40,10 @@ COMPANION_START_S = 60
 """With a tenth of a CPU a process takes seconds to start."""
 LIVENESS_S = 60
 """A disk that stalls is not death."""
-PRE_STOP_S = 2
-"""Until then every proxy has heard that the pod leaves."""
-HISTORY_PRE_STOP_S = 3
-"""History syncs and reads the engine's last frame: it leaves after it."""
+HISTORY_PRE_STOP_S = 1
+"""History syncs and reads the engine's last frame: it leaves after it. Nobody else waits before it ends: a
+shard has one pod, so no proxy has another way to go meanwhile, and one by Gateway API stops at once to send
+anything to a pod that leaves."""
 GRACE_S = 60
 
 CRIO_ANNOTATIONS = {
@@ -90,7 +92,9 @@ def settings(spec: VenueSpec, container: str, memory: str) -> list[dict[str, Any
         "TRADSYS_WS_BINARY_PROTOCOL": ws.binary_protocol,
         "TRADSYS_WS_COMPRESSION_LEVEL": ws.compression_level,
         "MALLOC_ARENA_MAX": runtime.memory.malloc_arena_max,
-    }
+    } | tracing(spec)
+    if container == names.FEED:
+        environment[FEED_INTERNAL] = names.FEED_INTERNAL_PORT
     from_label = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{names.SHARD}']"}}
     return [
         # First: the config's path is made from it. From a label, so that all shards have one template.
@@ -99,10 +103,31 @@ def settings(spec: VenueSpec, container: str, memory: str) -> list[dict[str, Any
     ]
 
 
+def tracing(spec: VenueSpec) -> dict[str, object]:
+    """The settings of traces, nothing where there are none."""
+    if not spec.tracing.endpoint:
+        return {}
+    return {
+        "TRADSYS_TRACING_ENDPOINT": spec.tracing.endpoint,
+        "TRADSYS_TRACING_ONE_IN": spec.tracing.one_in,
+    }
+
+
+def feed_internal_port(revision: Revision) -> str:
+    """Where the feed of this revision lets gateways follow, empty where it does not: templates are older
+    than the operator that reads them."""
+    for container in revision.shard["spec"]["containers"]:
+        for entry in container["env"]:
+            if entry["name"] == FEED_INTERNAL:
+                return str(entry["value"])
+    return ""
+
+
 def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
     """The pod of every shard: annotations and pod spec, without the labels that tell the shards apart."""
     resources, pinning = spec.resources, spec.pinning
     ops = names.OPS_PORTS
+    # In the order in which the kubelet starts them, one after another.
     containers = [
         _container(
             spec,
@@ -114,7 +139,6 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
                 "internal": names.INTERNAL_PORT,
                 "ops": ops["engine"],
             },
-            PRE_STOP_S,
         )
         | {
             "startupProbe": probe("/healthz", ops["engine"], period_s=1, failures=STARTUP_S),
@@ -123,26 +147,24 @@ def shard_template(venue: str, spec: VenueSpec) -> dict[str, Any]:
         },
         _container(
             spec,
-            names.FEED,
-            guaranteed(resources.feed.cpu, resources.feed.memory),
-            {"ws": names.WS_PORT, "feed-ops": ops["feed"]},
-            PRE_STOP_S,
-        )
-        | _probes(ops["feed"]),
-        _container(
-            spec,
             names.HISTORY,
             guaranteed(resources.history.cpu, resources.history.memory),
             {"history-ops": ops["history"]},
-            HISTORY_PRE_STOP_S,
         )
+        | {"lifecycle": {"preStop": {"sleep": {"seconds": HISTORY_PRE_STOP_S}}}}
         | _probes(ops["history"]),
+        _container(
+            spec,
+            names.FEED,
+            guaranteed(resources.feed.cpu, resources.feed.memory),
+            {"ws": names.WS_PORT, "feed-internal": names.FEED_INTERNAL_PORT, "feed-ops": ops["feed"]},
+        )
+        | _probes(ops["feed"]),
         _container(
             spec,
             names.QUERY,
             guaranteed(resources.query.cpu, resources.query.memory),
             {"query": names.QUERY_PORT, "query-ops": ops["query"]},
-            PRE_STOP_S,
         )
         | _probes(ops["query"]),
     ]
@@ -185,7 +207,7 @@ def _probes(port: int) -> dict[str, Any]:
 
 
 def _container(
-    spec: VenueSpec, name: str, resources: dict[str, Any], ports: dict[str, int], pre_stop_s: int
+    spec: VenueSpec, name: str, resources: dict[str, Any], ports: dict[str, int]
 ) -> dict[str, Any]:
     return {
         "name": name,
@@ -198,7 +220,6 @@ def _container(
         ],
         "resources": resources,
         "securityContext": CONTAINER_SECURITY,
-        "lifecycle": {"preStop": {"sleep": {"seconds": pre_stop_s}}},
         "volumeMounts": [
             {"name": "data", "mountPath": DATA},
             {"name": "config", "mountPath": CONFIG, "readOnly": True},
@@ -291,6 +312,7 @@ def services(venue: str, shard: Shard) -> list[dict[str, Any]]:
                     port("ws", names.WS_PORT),
                     port("query", names.QUERY_PORT),
                     port("internal", names.INTERNAL_PORT),
+                    port("feed-internal", names.FEED_INTERNAL_PORT),
                 ],
             },
         ),
@@ -323,8 +345,10 @@ def budget(venue: str, shard: Shard) -> dict[str, Any]:
     }
 
 
-def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
-    """A settings file for each shard, and one for the gateway: what may change without another revision."""
+def config_map(venue: str, spec: VenueSpec, running: Mapping[str, Revision]) -> dict[str, Any]:
+    """A settings file for each shard, and one for the gateway: what may change without another revision.
+    `running` is the revision of each shard: a gateway waits for the feed of every shard that it is told
+    of."""
     by_symbol = {instrument.symbol: instrument for instrument in spec.instruments}
     data = {
         f"{shard.name}.yaml": settings_text(
@@ -332,8 +356,11 @@ def config_map(venue: str, spec: VenueSpec) -> dict[str, Any]:
         )
         for shard in spec.shards
     }
-    internal = f"{names.REST_PORT}:{names.INTERNAL_PORT}"
-    shards = [f"{shard.name}={names.shard(venue, shard.name)}:{internal}" for shard in spec.shards]
+    shards = []
+    for shard in spec.shards:
+        ports = [str(names.REST_PORT), str(names.INTERNAL_PORT), feed_internal_port(running[shard.name])]
+        address = ":".join([names.shard(venue, shard.name), *filter(None, ports)])
+        shards.append(f"{shard.name}={address}")
     data["gateway.yaml"] = str(yaml.safe_dump({"gateway_shards": shards}))
     return {
         "apiVersion": "v1",

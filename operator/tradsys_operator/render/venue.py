@@ -32,7 +32,7 @@ def desired(
     operator_namespace: str,
 ) -> list[dict[str, Any]]:
     """All objects of the venue in the order in which they should come to life; `running` is by shard."""
-    objects = [shard.config_map(venue, spec), *network.policies(venue, spec, operator_namespace)]
+    objects = [shard.config_map(venue, spec, running), *network.policies(venue, spec, operator_namespace)]
     for each in spec.shards:
         objects += [
             *shard.services(venue, each),

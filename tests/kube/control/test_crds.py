@@ -124,6 +124,10 @@ BAD = {
         {"spec": {"rollout": {"gate": {"prometheus": {"url": "prometheus:9090"}}}}},
         "spec.rollout.gate.prometheus.url in body should match",
     ),
+    "traces to what is no URL": (
+        {"spec": {"tracing": {"endpoint": "collector:4318"}}},
+        "spec.tracing.endpoint in body should match",
+    ),
     "a collector that never collects": (
         {"spec": {"runtime": {"gc": {"percent": 0}}}},
         "spec.runtime.gc.percent in body should be greater than or equal to 10",

@@ -62,9 +62,18 @@ def test_only_the_engine_decides_whether_a_shard_takes_orders():
     engine, *companions = pod_specs()["crypto-a"]["containers"]
 
     assert {"startupProbe", "readinessProbe", "livenessProbe"} <= engine.keys()
-    assert [each["name"] for each in companions] == ["feed", "history", "query"]
+    assert [each["name"] for each in companions] == ["history", "feed", "query"]
     for companion in companions:
         assert [key for key in companion if key.endswith("Probe")] == ["livenessProbe"]
+
+
+def test_a_pod_that_leaves_ends_at_once_and_history_after_the_engine_whose_last_frame_it_reads():
+    """A shard has one pod: nobody has another way to go while it waits."""
+    waits = {each["name"]: each.get("lifecycle") for each in pod_specs()["crypto-a"]["containers"]}
+
+    assert waits == {
+        "engine": None, "feed": None, "query": None, "history": {"preStop": {"sleep": {"seconds": 1}}},
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["crypto-a", "crypto-gateway", "gate", "k6"])
@@ -173,6 +182,7 @@ def test_gate_pods_never_touch_the_live_volume_keys_or_services():
         {"resources": {"engine": {"cpu": 2}}},
         {"runtime": {"gc": {"percent": 400}}},
         {"pinning": {"mode": "Required"}},
+        {"tracing": {"endpoint": "http://collector:4318/v1/traces"}},
         {"auth": {"hs256": {"secretName": "x", "key": "y"}}},
     ],
 )
@@ -190,6 +200,7 @@ def test_what_only_a_new_pod_can_change_is_a_new_revision(change):
         {"ingress": {"provider": "Ingress", "host": "a.example"}},
         {"runtime": {}},
         {"runtime": {"profile": "hft"}},
+        {"tracing": {"endpoint": "", "oneIn": 100}},
         {"pinning": {"mode": "Preferred", "spin": "auto"}},
     ],
 )
@@ -201,7 +212,9 @@ def test_the_hash_of_a_spec_never_changes_between_versions():
     """If this fails, an upgrade of the operator would restart every venue. Defaults of v1alpha1 do not
     change."""
     assert revision_hash(spec()) == "627d26be"
-    assert PARTS == ("image", "imagePullPolicy", "resources", "durability", "auth", "runtime", "pinning")
+    assert PARTS == (
+        "image", "imagePullPolicy", "resources", "durability", "auth", "runtime", "tracing", "pinning",
+    )  # fmt: skip
 
 
 def test_a_stored_revision_reads_back():
@@ -315,12 +328,14 @@ def test_names_of_a_venue_with_the_longest_name_fit():
 ALLOWED = {
     # from, to, port: who may talk to whom.
     ("outside", "shard", 8000), ("outside", "shard", 8001), ("outside", "shard", 8002),
-    ("operator", "shard", 9100), ("operator", "shard", 9102), ("gateway", "shard", 8090),
+    ("operator", "shard", 9100), ("operator", "shard", 9102),
+    ("gateway", "shard", 8090), ("gateway", "shard", 8091),
     ("outside", "gateway", 50051), ("operator", "gateway", 9103),
     ("k6", "gate", 8000), ("operator", "gate", 9100),
 }  # fmt: skip
 REFUSED = {
     ("outside", "shard", 8081), ("outside", "shard", 8090), ("outside", "shard", 9100), ("k6", "shard", 8090),
+    ("outside", "shard", 8091), ("k6", "shard", 8091),
     ("outside", "gate", 8000), ("outside", "gate", 9100), ("gateway", "gate", 8000), ("gate", "shard", 8090),
     ("outside", "k6", 8000), ("k6", "shard", 9100), ("outside", "gateway", 9103),
 }  # fmt: skip
@@ -350,3 +365,72 @@ def test_the_flow_table_of_the_network_policies():
 
     assert {flow for flow in ALLOWED | REFUSED if may(policies, *flow)} == ALLOWED
     assert all(each["spec"]["policyTypes"] == ["Ingress", "Egress"] for each in policies)
+
+
+def leaving(venue, part):
+    """Ports of the rules that let pods of this part go anywhere."""
+    (policy,) = [
+        each
+        for (kind, name), each in objects(venue).items()
+        if (kind, name) == ("NetworkPolicy", f"crypto-{part}")
+    ]
+    rules = [rule for rule in policy["spec"]["egress"] if "to" not in rule]
+    return [each["port"] for rule in rules for each in rule["ports"]]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "port"),
+    [
+        ("http://collector.monitoring:4318/v1/traces", 4318),
+        ("https://traces.example/v1/traces", 443),
+        ("http://traces.example", 80),
+    ],
+)
+def test_traces_are_asked_of_every_process_and_find_their_way_out(endpoint, port):
+    venue = spec(tracing={"endpoint": endpoint, "oneIn": 10})
+
+    for name in ("crypto-a", "crypto-gateway"):
+        for container in pod_specs(venue)[name]["containers"]:
+            told = {each["name"]: each.get("value") for each in container["env"]}
+            assert told["TRADSYS_TRACING_ENDPOINT"] == endpoint
+            assert told["TRADSYS_TRACING_ONE_IN"] == "10"
+    assert [leaving(venue, part) for part in ("shard", "gateway", "gate", "k6")] == [[port], [port], [], []]
+
+
+def test_without_an_endpoint_there_are_no_traces_and_no_way_out():
+    for container in [each for pod in pod_specs().values() for each in pod["containers"]]:
+        assert not [each["name"] for each in container["env"] if "TRACING" in each["name"]]
+    assert [leaving(spec(), part) for part in ("shard", "gateway")] == [[], []]
+
+
+def told_of_shards(made):
+    return yaml.safe_load(made["ConfigMap", "crypto-config"]["data"]["gateway.yaml"])["gateway_shards"]
+
+
+def test_a_gateway_follows_the_feed_of_every_shard():
+    made = objects()
+
+    assert told_of_shards(made) == ["a=crypto-a:8000:8090:8091", "b=crypto-b:8000:8090:8091"]
+    ports = {each["name"]: each["port"] for each in made["Service", "crypto-a"]["spec"]["ports"]}
+    assert ports["feed-internal"] == 8091
+    listening = {
+        container["name"]: [each["name"] for each in container["env"] if "FEED_INTERNAL" in each["name"]]
+        for container in pod_specs()["crypto-a"]["containers"]
+    }
+    assert listening == {
+        "engine": [], "feed": ["TRADSYS_FEED_INTERNAL_PORT"], "history": [], "query": [],
+    }  # fmt: skip
+
+
+def test_a_gateway_does_not_wait_for_a_feed_whose_template_is_from_before_it_could_be_followed():
+    venue = spec()
+    new = revision_of("crypto", venue)
+    older = msgspec.json.decode(msgspec.json.encode(new.shard))
+    for container in older["spec"]["containers"]:
+        container["env"] = [each for each in container["env"] if "FEED_INTERNAL" not in each["name"]]
+    running = {"a": Revision(new.hash, new.image, older, new.gateway), "b": new}
+
+    made = desired("crypto", "trading", venue, running, new, "tradsys-system")
+
+    found = {(each["kind"], each["metadata"]["name"]): each for each in made}
+    assert told_of_shards(found) == ["a=crypto-a:8000:8090", "b=crypto-b:8000:8090:8091"]
