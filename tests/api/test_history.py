@@ -147,6 +147,16 @@ def test_a_venue_whose_every_process_was_killed_comes_back(venue: RunningVenue) 
     assert followed(alice, f"/orders/{canceled}", seq).json["status"] == "canceled"
 
 
+def test_what_query_answered_last_is_in_its_log(venue: RunningVenue) -> None:
+    headers = {"X-Request-Id": "the-last-read"}
+    reply = venue.send("GET", f"{API}/orders", headers=headers, port=venue.ports["query_port"])
+    ended = venue.end(names=("query",))
+    venue.start()
+
+    assert (reply.status, ended) == (401, {"query": 0})
+    assert b'"request_id":"the-last-read"' in venue.log("query")
+
+
 def test_the_venue_ends_cleanly_as_a_whole(venue: RunningVenue) -> None:
     assert venue.stop() == {"engine": 0, "history": 0, "query": 0}
     venue.start()

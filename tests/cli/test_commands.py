@@ -313,9 +313,10 @@ def test_a_second_engine_in_the_directory_ends_with_75(venue: RunningVenue):
     assert b"is in use by process" in second.stderr
 
 
-def test_a_process_with_a_wrong_setting_ends_with_78(venue: RunningVenue):
+@pytest.mark.parametrize("options", [(), ("--data-dir", "elsewhere")], ids=["short", "with options"])
+def test_a_process_with_a_wrong_setting_ends_with_78(venue: RunningVenue, options: tuple[str, ...]):
     ended = subprocess.run(
-        [sys.executable, "-m", "tradsys", "serve", "engine"],
+        [sys.executable, "-m", "tradsys", *options, "serve", "engine"],
         env=venue.env | {"TRADSYS_PORT": "0"},
         capture_output=True,
     )

@@ -12,7 +12,7 @@ import typer
 
 from tradsys.cli import session, show
 from tradsys.cli.failures import CONFIGURATION, JOURNAL, LOCKED, Failure
-from tradsys.cli.serve import PROCESSES, Process
+from tradsys.cli.serve import PROCESSES, Process, leave
 from tradsys.cli.serve import serve as serve_process
 from tradsys.cli.supervisor import Child, Report, Supervisor, serve_argv
 from tradsys.settings import Seed, Settings, describe
@@ -113,7 +113,7 @@ def _is_ready(settings: Settings) -> bool:
 
 def serve(name: Annotated[Process, typer.Argument(help="Which process of the venue.")]) -> None:
     """Run one process of a venue in the foreground: what a container does."""
-    raise typer.Exit(serve_process(name.value))
+    leave(serve_process(name.value))
 
 
 def config(as_json: session.Json = False) -> None:

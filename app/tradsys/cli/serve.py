@@ -6,9 +6,12 @@ as a small journal to replay, and would stay in the engine's memory.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 from enum import StrEnum
+from typing import NoReturn
 
 from tradsys.compose.logs import start_logging
 from tradsys.settings import EXIT_CONFIGURATION, SettingsError, load
@@ -55,3 +58,17 @@ def serve(name: str) -> int:
     from tradsys.compose.feed import serve_feed
 
     return serve_feed(settings)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process as at the end of a program, except that the interpreter is not taken apart.
+
+    That takes a tenth of a second of CPU: in a container with a tenth of a CPU a second, and whoever starts
+    next on the same data waits for the last process to be gone.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # What can't be written must not change what the exit code says.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

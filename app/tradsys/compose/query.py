@@ -46,6 +46,7 @@ def serve_query(settings: Settings) -> int:
         return 0
 
     exporter = exporter_of(settings, "query")
+    logs: list[AccessLog] = []  # Each worker fills a list of its own.
     rows = SharedRows(PLACES + 1, metrics.QUERY.used)
     own = rows.row(PLACES)
 
@@ -56,6 +57,7 @@ def serve_query(settings: Settings) -> int:
         log = AccessLog(
             access_log_out(settings.log_format), "query", errors_only=settings.access_log == "errors"
         )
+        logs.append(log)
         Thread(target=_flush_always, args=(log,), name="log", daemon=True).start()
         words = rows.row(place)
         spans = spans_of(settings, exporter, words, metrics.QUERY_SPANS)
@@ -82,6 +84,10 @@ def serve_query(settings: Settings) -> int:
         app.add_middleware(Counted(words, evidence.look_at_usage))
         return below(urlsplit(settings.public_query_url).path, below(f"/s/{settings.shard}", app))
 
+    def flush_logs() -> None:
+        for log in logs:
+            log.flush()
+
     def lag() -> int:
         return max(0, page.durable_seq - page.metrics[metrics.READMODEL_SEQ.word()])
 
@@ -104,7 +110,14 @@ def serve_query(settings: Settings) -> int:
         position=lambda: (page.published_seq, page.durable_seq, page.epoch),
     )
     # The parent answers on the ops port: it outlives its workers, and adds up what they count.
-    server = QueryServer(make_app, settings.host, settings.query_port, started=ops.start, forked=ops.forget)
+    server = QueryServer(
+        make_app,
+        settings.host,
+        settings.query_port,
+        started=ops.start,
+        forked=ops.forget,
+        ended=flush_logs,
+    )
     return server.serve()
 
 
