@@ -178,6 +178,16 @@ class ControlPlane:
         # Asked to end, it waits until all watches have ended, which takes a quarter of a minute.
         self.daemons.stop(API_SERVER, by=signal.SIGKILL)
 
+    def bring_back_api_server(self) -> None:
+        """After `stop_api_server`: start it, and the controllers anew.
+
+        Their watches try again ever more rarely, up to a minute apart. In a cluster they hold a lease, end
+        when they can't renew it for ten seconds, and a kubelet starts them; here they hold none.
+        """
+        self.start_api_server()
+        self.daemons.stop(CONTROLLERS, by=signal.SIGKILL)
+        self.start_controllers(scheduler=False)
+
     def start_controllers(self, *, scheduler: bool) -> None:
         """Start the controllers, and wait until a pod may be created: until its service account exists."""
         self.daemons.start(

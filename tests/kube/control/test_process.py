@@ -119,7 +119,7 @@ def test_without_an_api_server_nothing_is_deleted_and_the_release_goes_on_after_
             kubelet = asyncio.create_task(operator.keep_alive())
             plane.stop_api_server()
             await venues.steps(AWAY_S)
-            await asyncio.to_thread(plane.start_api_server)
+            await asyncio.to_thread(plane.bring_back_api_server)
             after = await venues.shard_pods()
             assert after.keys() == pods.keys()
             assert all(after[shard] in (pods[shard], (after[shard][0], "2")) for shard in pods)
