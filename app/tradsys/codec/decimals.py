@@ -8,6 +8,7 @@ Output is the shortest exact text (`"0.5"`, `"50000"`), so every number has one 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from tradsys.core.messages import AMOUNT_SCALE, Instrument
 
@@ -69,64 +70,61 @@ def average_of(cost: int, qty: int, tick_size: int) -> int:
     return amount
 
 
-class Grid:
-    """Prices and quantities of one instrument version, between text and integers.
+class _Units(dict[str, int]):
+    """Text to multiples of one size; see `Grid`."""
 
-    The same few numbers come again and again, so both directions remember a bounded number of them.
-    """
+    __slots__ = ("name", "size")
 
-    __slots__ = ("_lots", "_prices", "_qty_texts", "_ticks", "instrument")
+    def __init__(self, size: int, name: str):
+        self.size = size
+        self.name = name
 
-    def __init__(self, instrument: Instrument):
-        self.instrument = instrument
-        self._ticks: dict[str, int] = {}
-        self._lots: dict[str, int] = {}
-        self._prices: dict[int, str] = {0: "0"}
-        self._qty_texts: dict[int, str] = {0: "0"}
-
-    def ticks(self, text: str) -> int:
-        """Ticks of a price. Raises DecimalError: no decimal, zero, or not a multiple of the tick size."""
-        found = self._ticks.get(text)
-        return (
-            found if found is not None else self._learn(text, self._ticks, self.instrument.tick_size, "tick")
-        )
-
-    def lots(self, text: str) -> int:
-        """Lots of a quantity. Raises DecimalError: no decimal, zero, or not a multiple of the lot size."""
-        found = self._lots.get(text)
-        if found is not None:
-            return found
-        return self._learn(text, self._lots, self.instrument.lot_size, "lot")
-
-    @staticmethod
-    def _learn(text: str, known: dict[str, int], size: int, name: str) -> int:
-        units, rest = divmod(amount_of(text), size)
+    def __missing__(self, text: str) -> int:
+        units, rest = divmod(amount_of(text), self.size)
         if rest:
-            raise DecimalError(f"is not a multiple of the {name} size {text_of(size)}", True)
+            raise DecimalError(f"is not a multiple of the {self.name} size {text_of(self.size)}", True)
         if not units:
             raise DecimalError("must be above zero", False)
         if units > UNITS_MAX:
-            raise DecimalError(f"is more than {UNITS_MAX} times the {name} size", False)
-        if len(known) >= CACHE_MAX:
-            known.clear()
-        known[text] = units
+            raise DecimalError(f"is more than {UNITS_MAX} times the {self.name} size", False)
+        if len(self) >= CACHE_MAX:
+            self.clear()
+        self[text] = units
         return units
 
-    def price_text(self, ticks: int) -> str:
-        text = self._prices.get(ticks)
-        if text is None:
-            if len(self._prices) >= CACHE_MAX:
-                self._prices.clear()
-            text = self._prices[ticks] = text_of(ticks * self.instrument.tick_size)
+
+class _Texts(dict[int, str]):
+    """Multiples of one size to text."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __missing__(self, units: int) -> str:
+        if len(self) >= CACHE_MAX:
+            self.clear()
+        text = self[units] = text_of(units * self.size)
         return text
 
-    def qty_text(self, lots: int) -> str:
-        text = self._qty_texts.get(lots)
-        if text is None:
-            if len(self._qty_texts) >= CACHE_MAX:
-                self._qty_texts.clear()
-            text = self._qty_texts[lots] = text_of(lots * self.instrument.lot_size)
-        return text
+
+class Grid:
+    """Prices and quantities of one instrument version, between text and integers.
+
+    The same few numbers come again and again, so all four remember a bounded number of them: they are
+    look-ups of dictionaries that learn what they are asked for, and cost no call of Python once it is known.
+    """
+
+    __slots__ = ("instrument", "lots", "price_text", "qty_text", "ticks")
+
+    def __init__(self, instrument: Instrument):
+        self.instrument = instrument
+        self.ticks: Callable[[str], int] = _Units(instrument.tick_size, "tick").__getitem__
+        """Ticks of a price. Raises DecimalError: no decimal, zero, or not a multiple of the tick size."""
+        self.lots: Callable[[str], int] = _Units(instrument.lot_size, "lot").__getitem__
+        """Lots of a quantity. Raises DecimalError: no decimal, zero, or not a multiple of the lot size."""
+        self.price_text: Callable[[int], str] = _Texts(instrument.tick_size).__getitem__
+        self.qty_text: Callable[[int], str] = _Texts(instrument.lot_size).__getitem__
 
 
 _GRIDS: dict[int, Grid] = {}

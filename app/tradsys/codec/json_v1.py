@@ -195,18 +195,23 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     else:
         tif = m.IOC if kind == m.MARKET else m.GTC
     # Absent and zero are the same from here on; text never gives zero, so nothing is lost.
+    try:
+        qty = grid.lots(order.quantity)
+        price = grid.ticks(order.price) if order.price is not UNSET else 0
+        stop_price = grid.ticks(order.stop_price) if order.stop_price is not UNSET else 0
+        display_qty = grid.lots(order.display_quantity) if order.display_quantity is not UNSET else 0
+    except DecimalError:
+        raise _off_grid(order, grid) from None
     command = m.PlaceOrder(
         account,
         order.symbol,
         _SIDES[order.side],
         kind,
         tif,
-        _units(grid.lots, order.quantity, "quantity"),
-        _units(grid.ticks, order.price, "price") if order.price is not UNSET else 0,
-        _units(grid.ticks, order.stop_price, "stop_price") if order.stop_price is not UNSET else 0,
-        _units(grid.lots, order.display_quantity, "display_quantity")
-        if order.display_quantity is not UNSET
-        else 0,
+        qty,
+        price,
+        stop_price,
+        display_qty,
         order.post_only is True,
         _STPS[order.stp] if order.stp is not UNSET else m.STP_NONE,
         time_of(order.expire_at, "expire_at") if order.expire_at is not UNSET else 0,
@@ -214,11 +219,25 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
         client_order_id_of(order.client_order_id) if order.client_order_id is not UNSET else "",
         request_id,
     )
-    if kind != m.LIMIT or tif != m.GTC or command.stop_price or command.display_qty or command.expire_at:
+    if kind != m.LIMIT or tif != m.GTC or stop_price or display_qty or command.expire_at:
         refuse_contradictions(command, now)
-    elif not command.price:
+    elif not price:
         raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})
     return command
+
+
+def _off_grid(order: NewOrder, grid: Grid) -> Problem:
+    """What is wrong with the first of its numbers that can't be read."""
+    try:
+        _units(grid.lots, order.quantity, "quantity")
+        for text, field in ((order.price, "price"), (order.stop_price, "stop_price")):
+            if text is not UNSET:
+                _units(grid.ticks, text, field)
+        assert order.display_quantity is not UNSET
+        _units(grid.lots, order.display_quantity, "display_quantity")
+    except Problem as problem:
+        return problem
+    raise AssertionError("each of the numbers can be read")
 
 
 def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
@@ -387,8 +406,8 @@ def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
     qty = command.qty
     open_qty, cost, status, reason, trades = _outcome(qty, seq, record.events)
     ts = str(record.time_ns)
-    filled = qty - open_qty
-    fills = ""
+    number = str(seq)
+    fills, filled, average = "", "0", "null"
     if trades:
         texts = []
         for _, trade_id, maker_id, _, trade_price, trade_qty, maker_fee, taker_fee, _, _ in trades:
@@ -399,21 +418,29 @@ def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
                 f',"liquidity":"{"taker" if maker_id != seq else "maker"}","ts":"{ts}"}}'
             )
         fills = ",".join(texts)
+        filled = qty_text(qty - open_qty)
+        average = f'"{_average(grid, cost, qty - open_qty)}"'
     key = f'"{command.client_order_id}"' if command.client_order_id else "null"
     price = f'"{price_text(command.price)}"' if command.price else "null"
     stop_price = f'"{price_text(command.stop_price)}"' if command.stop_price else "null"
-    average = f'"{_average(grid, cost, filled)}"' if filled else "null"
     last = f',"reason":"{m.REASON_WORDS[reason]}"' if reason else ""
     return (
-        f'{{"order_id":"{shard}-{seq}","client_order_id":{key},"account":"{command.account}"'
-        f',"symbol":"{command.symbol}","side":"{m.SIDE_WORDS[command.side]}"'
-        f',"type":"{m.TYPE_WORDS[command.type]}"'
-        f',"time_in_force":"{m.TIME_IN_FORCE_WORDS[command.time_in_force]}"'
-        f',"price":{price},"stop_price":{stop_price},"quantity":"{qty_text(qty)}"'
-        f',"filled_quantity":"{qty_text(filled)}","remaining_quantity":"{qty_text(open_qty)}"'
-        f',"avg_price":{average},"status":"{m.STATUS_WORDS[status]}"'
-        f',"created_ts":"{ts}","updated_ts":"{ts}","seq":{seq},"version":0,"fills":[{fills}]{last}}}'
+        f'{{"order_id":"{shard}-{number}","client_order_id":{key},"account":"{command.account}"'
+        f',"symbol":"{command.symbol}{_WORDS[command.side, command.type, command.time_in_force]}{price}'
+        f',"stop_price":{stop_price},"quantity":"{qty_text(qty)}"'
+        f',"filled_quantity":"{filled}","remaining_quantity":"{qty_text(open_qty)}"'
+        f',"avg_price":{average},"status":"{_STATUS_WORDS[status]}"'
+        f',"created_ts":"{ts}","updated_ts":"{ts}","seq":{number},"version":0,"fills":[{fills}]{last}}}'
     ).encode()
+
+
+_WORDS = {
+    (side, kind, tif): f'","side":"{side_word}","type":"{kind_word}","time_in_force":"{tif_word}","price":'
+    for side, side_word in m.SIDE_WORDS.items()
+    for kind, kind_word in m.TYPE_WORDS.items()
+    for tif, tif_word in m.TIME_IN_FORCE_WORDS.items()
+}
+_STATUS_WORDS = m.STATUS_WORDS
 
 
 def _outcome(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:

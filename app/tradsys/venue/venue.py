@@ -125,7 +125,9 @@ class Venue:
             # Whatever was applied is not journalled, and can't be taken back.
             raise JournalError(f"seq {seq + len(entries)} was not applied to its end") from fault
         if entries:
-            self._journal(seq, now, entries)
+            self.journal.append(seq, now, entries)
+            self.seq = seq + len(entries) - 1
+            self.time_ns = now
         return outcomes
 
     def process_one(self, command: Command, now: int) -> Outcome:
@@ -133,7 +135,8 @@ class Venue:
 
         `now` is what the clock said since the last command. Raises JournalError.
         """
-        if not self.shard.has_space or self._expiry_is_due(now):
+        shard = self.shard
+        if not shard.has_space or (shard.expiries.times and self._expiry_is_due(now)):
             return self.process((command,))[0]
         seq = self.seq + 1
         try:
@@ -141,29 +144,29 @@ class Venue:
         except Exception as fault:
             raise JournalError(f"seq {seq} was not applied to its end") from fault
         if outcome.__class__ is Done and not outcome.replayed:
-            self._journal(seq, now, (Entry(command, outcome.events),))
+            self.journal.append(seq, now, (Entry(command, outcome.events),))
+            self.seq = seq
+            self.time_ns = now
         return outcome
 
     def _expiry_is_due(self, now: int) -> bool:
         shard = self.shard
         return bool(shard.expiries.times) and 0 < shard.next_expiry <= now
 
-    def _journal(self, first: int, now: int, entries: Sequence[Entry]) -> None:
-        self.journal.append(first, now, entries)
-        self.seq = first + len(entries) - 1
-        self.time_ns = now
-
     def _outcome(self, command: Command, seq: int, now: int) -> Outcome:
         """Judge a command and, unless that settles it, apply it as number `seq`."""
         shard = self.shard
         kind = command.__class__
-        instrument = order = None
         if kind is PlaceOrder:
             outcome = self._judge(command, now)  # type: ignore[arg-type]
             if outcome is not None:
                 return outcome
+            events = shard.apply(command, seq, now)
+            (self.refused if events[0][0] == REFUSED_EVENT else self.done)[kind] += 1
             instrument = shard.markets[command.symbol].instrument  # type: ignore[union-attr]
-        elif kind in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
+            return Done(command, seq, now, events, instrument)
+        order = None
+        if kind in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
             return Problem(FORBIDDEN, "the token's account does not exist here")
         elif isinstance(command, _OF_ORDERS):
             if not shard.has_space and kind is ReplaceOrder:
@@ -181,7 +184,7 @@ class Venue:
         (self.refused if events and events[0][0] == REFUSED_EVENT else self.done)[kind] += 1
         # Read here: later commands change the order, and it may have left memory with this one.
         state = state_of(order) if order is not None else None
-        return Done(command, seq, now, events, instrument, False, state)
+        return Done(command, seq, now, events, None, False, state)
 
     def _judge(self, command: PlaceOrder, now: int) -> Outcome | None:
         """A retry's first outcome, or why the order may not be taken; None: it is new and may."""

@@ -27,7 +27,7 @@ class DirectOrders:
         self._edge = edge
         self._desk = desk
 
-    def prepare(self, environ: dict[str, Any]) -> partial[tuple[bytes, bytes] | dict[str, Any]] | None:
+    def prepare(self, environ: dict[str, Any]) -> partial[tuple[str, bytes] | dict[str, Any]] | None:
         """How to answer requests with this head, called with the body of each; None: the framework does.
 
         The call returns (head, body) of the answer, or what the framework's environ has to be told.
@@ -43,7 +43,7 @@ class DirectOrders:
 
     def _answer(
         self, authorization: str | None, caller_id: str, body: bytes
-    ) -> tuple[bytes, bytes] | dict[str, Any]:
+    ) -> tuple[str, bytes] | dict[str, Any]:
         edge, desk = self._edge, self._desk
         if edge.draining:
             return {}
@@ -82,4 +82,4 @@ class DirectOrders:
         )
         desk.answered.append((started, let_in, decoded, applied, answered))
         edge.tally.ok += 1
-        return head.encode("latin-1"), data
+        return head, data

@@ -45,7 +45,7 @@ class Head(Struct, frozen=True):
     is_http_11: bool
     expects_100: bool
     is_head: bool
-    direct: Callable[[bytes], tuple[bytes, bytes] | dict[str, Any]] | None = None
+    direct: Callable[[bytes], tuple[str, bytes] | dict[str, Any]] | None = None
     """Answers a request with this head without the application; see `Listener`."""
 
 

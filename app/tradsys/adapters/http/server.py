@@ -82,7 +82,7 @@ class Limits(Struct, frozen=True):
     """From the wish to stop to the end, however slow the clients are."""
 
 
-Direct = Callable[[dict[str, Any]], Callable[[bytes], tuple[bytes, bytes] | dict[str, Any]] | None]
+Direct = Callable[[dict[str, Any]], Callable[[bytes], tuple[str, bytes] | dict[str, Any]] | None]
 """Gets what a head means, and says who answers requests with that head without the application; None: nobody.
 
 Who does is called with the body of each, and returns the status line with the headers and the body of the
@@ -195,6 +195,7 @@ class Server:
         self._commit = commit
         self._spin = spin
         self._limits = limits or Limits()
+        self._idle_s = self._limits.idle_ms_max / 1000
         self._idle_wait_s = idle_wait_ms / 1000
         self._prefix = prefix
         self._turns = turns or Turns()
@@ -209,7 +210,7 @@ class Server:
         self._next_watch = 0.0
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._now = time.monotonic()
-        self._date = b""
+        self._date = self._date_end = ""
         self._date_s = 0
         self._status = ""
         self._headers: list[tuple[str, str]] = []
@@ -292,15 +293,8 @@ class Server:
             for connection in unfinished:
                 if connection.reading and connection.pieces:
                     self._answer_all(connection, b"")
-            connections = self._connections
-            for fd, event in events:
-                known = connections.get(fd)
-                if known is None:
-                    self._accept(fd)
-                elif event & select.EPOLLOUT:
-                    self._send(known)
-                else:
-                    self._read(known)
+            for connection, data in self._received(events):
+                self._answer_all(connection, data)
                 if self._answered and time.perf_counter_ns() - started > RELEASE_AFTER_NS:
                     self._release()
                     started = time.perf_counter_ns()
@@ -317,21 +311,44 @@ class Server:
             self._watch()
         return len(events)
 
-    def _read(self, connection: _Connection) -> None:
-        try:
-            count = connection.recv_into(self._buffer)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            count = 0
-        if not count:
-            self._drop(connection)
-        elif connection.reading:
-            self._answer_all(connection, self._buffer[:count].tobytes())
+    def _received(self, events: Sequence[tuple[int, int]]) -> list[tuple[_Connection, bytes]]:
+        """Take newcomers, send what waited, and read what each connection has to say.
+
+        All of it before the first request is looked at: after a system call the processor has forgotten
+        which way our code goes, so between two orders there is none.
+        """
+        received = []
+        for fd, event in events:
+            connection = self._connections.get(fd)
+            if connection is None:
+                self._accept(fd)
+            elif event & select.EPOLLOUT:
+                self._send(connection)
+            else:
+                try:
+                    count = connection.recv_into(self._buffer)
+                except (BlockingIOError, InterruptedError):
+                    continue
+                except OSError:
+                    count = 0
+                if not count:
+                    self._drop(connection)
+                elif connection.reading:
+                    received.append((connection, self._buffer[:count].tobytes()))
+        return received
 
     def _answer_all(self, connection: _Connection, data: bytes) -> None:
         """Answer the whole requests among what has come; keep the rest."""
         pieces = connection.pieces
+        if not pieces and connection.under_way is None and not connection.closing:
+            # Nearly always: one whole request, with a head that has come before, to be answered directly.
+            head_end = data.find(HEAD_END) + 4
+            known = connection.door.heads.get(data[:head_end])
+            if known is not None and known.direct is not None and head_end + known.length == len(data):
+                self._call(connection, known, data[head_end:])
+                connection.deadline = self._now + self._idle_s
+                self._answered.append(connection)
+                return
         if pieces:
             pieces.append(data)
             connection.size += len(data)
@@ -361,7 +378,7 @@ class Server:
             pieces.append(data[start:])
             connection.size = len(data) - start
         elif connection.under_way is None:
-            connection.deadline = self._now + self._limits.idle_ms_max / 1000
+            connection.deadline = self._now + self._idle_s
         if connection.answers:
             self._answered.append(connection)
 
@@ -447,7 +464,9 @@ class Server:
         if head.direct is not None and not self._stopping:
             found = head.direct(request_body)
             if isinstance(found, tuple):
-                connection.answers.append(b"%bdate: %b\r\n\r\n%b" % (found[0], self._dated(), found[1]))
+                if int(self._now) != self._date_s:
+                    self._dated()
+                connection.answers.append(f"{found[0]}{self._date_end}".encode("latin-1") + found[1])
                 return
             more = found
         environ = head.environ | more
@@ -482,14 +501,14 @@ class Server:
         if "content-length: " not in headers and not bodiless:
             headers += f"content-length: {len(content)}\r\n"
         connection = _CONNECTION[closing, head.is_http_11]
-        date = self._dated().decode()
-        top = f"HTTP/1.1 {status}\r\n{headers}date: {date}\r\n{connection}\r\n".encode("latin-1")
+        top = f"HTTP/1.1 {status}\r\n{headers}date: {self._dated()}\r\n{connection}\r\n".encode("latin-1")
         return top if bodiless or head.is_head else top + content
 
-    def _dated(self) -> bytes:
+    def _dated(self) -> str:
         """The time as HTTP writes it."""
         if int(self._now) != self._date_s:
-            self._date_s, self._date = int(self._now), formatdate(usegmt=True).encode()
+            self._date_s, self._date = int(self._now), formatdate(usegmt=True)
+            self._date_end = f"date: {self._date}\r\n\r\n"
         return self._date
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:

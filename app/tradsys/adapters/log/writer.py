@@ -133,8 +133,6 @@ class LogWriter:
         """
         if self._failure:
             self._fail(self._failure)
-        if self._progress.poisoned:
-            self._fail("a sync failed in another process")
         assert first_seq == self.seq + 1 and entries
         try:
             payload = encode_payload(entries)
@@ -161,6 +159,8 @@ class LogWriter:
         group = self._group
         if not group:
             return
+        if self._progress.poisoned:
+            self._fail("a sync failed in another process")
         seq = first_seq = self.seq - sum([count for _, count, _ in group]) + 1
         frames = []
         for time_ns, count, payload in _joined(group):
