@@ -6,13 +6,16 @@ import gc
 import http.client
 import json
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tradsys import __version__, metrics
 from tradsys.adapters.ops.evidence import Evidence
+from tradsys.adapters.ops.server import OpsServer
 from tradsys.compose.history import Silence
 from tradsys.compose.ops import ops_server, settings_info
 from tradsys.counting import SharedRows
@@ -149,6 +152,24 @@ def test_the_port_answers_probes_prometheus_and_the_operator():
         assert any(key[0] == "tradsys_build_info" and __version__ in key for key in shown)
     finally:
         server.stop()
+
+
+def test_a_port_that_stops_hangs_up_on_who_keeps_a_connection():
+    def nothing(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Length", "0")])
+        return []
+
+    server = OpsServer(nothing, "127.0.0.1", 0)
+    server.start()
+    kept = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    kept.request("GET", "/")
+    kept.getresponse().read()
+
+    server.stop()
+
+    assert kept.sock.recv(1) == b""
+    assert [one.name for one in threading.enumerate() if one.name == "ops"] == []
+    kept.close()
 
 
 def test_the_settings_that_are_shown_exist_and_have_values():
