@@ -46,7 +46,7 @@ class Answer(msgspec.Struct):
 class Client(threading.Thread):
     """Sends orders and cancels one after the other, whatever happens to the venue, until told to stop."""
 
-    def __init__(self, venue: RunningVenue, account: str, seed: int, cancel_share: float):
+    def __init__(self, venue: RunningVenue, account: str, seed: int, cancel_share: float, rest_s: float):
         super().__init__(daemon=True)
         self.account = account
         self.answers: list[Answer] = []
@@ -55,6 +55,7 @@ class Client(threading.Thread):
         self.strange: list[tuple[int, bytes]] = []
         self._venue = venue
         self._cancel_share = cancel_share
+        self._rest_s = rest_s
         self._token = venue.token(account)
         self._random = random.Random(seed)
         self._done = threading.Event()
@@ -72,6 +73,7 @@ class Client(threading.Thread):
                 self._cancel(self._open.pop(self._random.randrange(len(self._open))))
             else:
                 self._place(f"{self.account}-{number}")
+            self._done.wait(self._rest_s)
 
     def _place(self, key: str) -> None:
         draw = self._random
@@ -119,13 +121,26 @@ class Client(threading.Thread):
 
 
 class Load:
-    """A few clients at once, each with an account of its own."""
+    """A few clients at once, each with an account of its own.
 
-    def __init__(self, venue: RunningVenue, clients: int = 4, seed: int = 1, cancel_share: float = 0.3):
+    Each rests for a moment after an answer: what a test of minutes is about are its faults, and all that
+    was ordered meanwhile has to go through the oracle afterwards.
+    """
+
+    def __init__(
+        self,
+        venue: RunningVenue,
+        clients: int = 4,
+        seed: int = 1,
+        cancel_share: float = 0.3,
+        rest_s: float = 0.004,
+    ):
         names = [f"load{i}" for i in range(clients)]
         for name in names:
             venue.ok(venue.admin("POST", "/accounts", {"account": name, "mode": "limits"}))
-        self.clients = [Client(venue, name, seed * 100 + i, cancel_share) for i, name in enumerate(names)]
+        self.clients = [
+            Client(venue, name, seed * 100 + i, cancel_share, rest_s) for i, name in enumerate(names)
+        ]
 
     def start(self) -> None:
         for client in self.clients:
