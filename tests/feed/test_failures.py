@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 
@@ -93,4 +94,30 @@ def test_a_feed_that_is_told_to_stop_says_when_to_come_back(venue: FeedVenue) ->
         assert [client.wait_closed()[0] for client in (first, second)] == [1012, 1012]
         said = {client.of("server_shutdown")[-1]["reconnect_after_ms"] for client in (first, second)}
         assert said == {500, 550}
+    venue.start()
+
+
+def test_an_order_under_way_is_answered_before_the_feed_ends(venue: FeedVenue) -> None:
+    symbol, trader = venue.market(), venue.account(mode="limits")
+    engine = venue.processes["engine"]
+    body = {"symbol": symbol, "side": "buy", "type": "limit", "quantity": "1", "price": "10"}
+    with venue.feed() as client:
+        client.asked("auth", token=trader.token)
+        client.asked("cancel_on_disconnect", on=True)
+        engine.send_signal(signal.SIGSTOP)
+        try:
+            client.connection.send(json.dumps({"op": "order.place", "id": "mine", "order": body}))
+            client.asked("ping")
+            venue.processes["feed"].send_signal(signal.SIGTERM)
+            until(lambda: client.of("server_shutdown"))
+            refused = client.ask("order.place", order=body)["error"]
+        finally:
+            engine.send_signal(signal.SIGCONT)
+        reply = client.reply("mine")
+        client.wait_closed()
+    venue.end(signal.SIGTERM, ["feed"])
+
+    assert refused["code"] == 1020
+    assert (reply["ok"], reply["result"]["status"]) == (True, "new")
+    assert trader.order(reply["result"]["order_id"])["status"] == "canceled"
     venue.start()

@@ -1,7 +1,8 @@
 """The feed process: follows the journal and serves it over WebSockets, in one thread.
 
 start   the state from the newest snapshot and the journal, then the listener: who gets in gets answers
-end     everybody is told when to come back, then the connections are closed with 1012
+end     everybody is told when to come back, what is under way is answered, and the connections are closed
+        with 1012; who reads nothing is cut off
 
 It is driven by callbacks: the engine's waking calls `_step` itself, and no task lies between an event and its
 message. As long as there is more, a step is followed by the sockets' turn and then by the next step. What
@@ -53,7 +54,8 @@ PING_IDLE_S, PING_REPLY_S = 20, 20
 SERVICE_RESTART = 1012
 RECONNECT_MS, RECONNECT_STEP_MS, RECONNECT_STEPS = 500, 50, 40
 """Clients are asked to come back spread over two seconds."""
-GOODBYE_S = 1.0
+ANSWERS_S, HANG_UP_S = 1.0, 0.3
+"""At the end: how long answers of the engine are waited for, and a client that has not read everything."""
 FILES_BESIDE = 100
 """File descriptors for other things than connections."""
 YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER = 10_000, 10, 1 << 30
@@ -357,14 +359,32 @@ class Feed:
         )
 
     async def _say_goodbye(self) -> None:
-        sessions = self._hub.sessions
-        for count, session in enumerate(list(sessions)):
+        hub = self._hub
+        hub.stopping = True
+        for count, session in enumerate(list(hub.sessions)):
             wait_ms = RECONNECT_MS + RECONNECT_STEP_MS * (count % RECONNECT_STEPS)
             session.send_text(encode(s.ServerShutdown(reconnect_after_ms=wait_ms)))
+        await self._follow_until(lambda: not hub.entry.under_way, ANSWERS_S)
+        for session in list(hub.sessions):
             session.close(SERVICE_RESTART, "the server is going down")
-        until = monotonic() + GOODBYE_S
-        while (sessions or self._hub.entry.under_way) and monotonic() < until:
-            await asyncio.sleep(0.01)
+        await self._follow_until(lambda: not hub.sessions, HANG_UP_S)
+        # Orders that end with their connection have been handed over to be canceled.
+        await self._follow_until(lambda: not hub.entry.under_way, ANSWERS_S)
+
+    async def _follow_until(self, done: Callable[[], bool], within_s: float) -> None:
+        """Go on with the journal, as long as it can be followed."""
+        until = monotonic() + within_s
+        while not done() and monotonic() < until:
+            await asyncio.sleep(0.005)
+            if self._fault is not None:
+                continue
+            try:
+                turn = self._follower.turn(TURN_NS)
+                if turn is not None:
+                    self._take(turn)
+            except Exception as fault:
+                _log.error("what is under way is not answered: %s", fault)
+                self._fault = fault
 
     # --- who may come in ----------------------------------------------------------------------------
 

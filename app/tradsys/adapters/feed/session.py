@@ -99,6 +99,7 @@ class Hub:
         self.first_sent_ns = 0
         """When the first message of a turn was handed to a socket; whoever measures a turn sets it to 0."""
         self.stopping = False
+        """The feed ends: what is under way is answered, and no more orders are taken."""
 
 
 _MESSAGES = {
@@ -510,7 +511,9 @@ class Session(WSListener):
     # --- orders -------------------------------------------------------------------------------------
 
     def _trader(self) -> Identity:
-        """Raises Problem: 2001, 2003, 3029."""
+        """Raises Problem: 1020, 2001, 2003, 3029."""
+        if self._hub.stopping:
+            raise Problem(NOT_LEADER, "the server is going down")
         who = self.identity
         if who is None:
             raise Problem(UNAUTHORIZED, "orders need a token: send auth first")
