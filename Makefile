@@ -131,7 +131,7 @@ test-pythons: $(RUN_ENV) ## Run the tests of the core and an API file on Python 
 # The counts of a release. Tests have small ones by default, so that `make test` runs all of them quickly.
 # Seconds of each alone, on two cores that did other work, too (load average 13): W1 36, W3 42, W4 27, PINGS 28, GRPC_KILLS 39.
 reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D3=1000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
-    COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_RM=12 COUNT_B1=20 COUNT_F2=500 COUNT_F3=65000 COUNT_CROSS=10000 \
+    COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_RM=12 COUNT_B1=20 COUNT_F2=240 COUNT_F3=65000 COUNT_CROSS=10000 \
     COUNT_W1=50 COUNT_W2=10000 COUNT_W3=1000 COUNT_W4=94 COUNT_SOAK=60 COUNT_GRPC_KILLS=20 COUNT_PINGS=16 \
     COUNT_L1=250000 COUNT_E1=30000
 reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D3=1000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
