@@ -148,7 +148,7 @@ def test_whatever_is_asked_is_answered_as_described(
 
 
 def mutant(request: requests.PreparedRequest, number: int) -> requests.PreparedRequest | None:
-    """The same request with other bytes in its body or, if it has none, in its query; None: it has neither."""
+    """The same request with other bytes in its body, else in its query; None: it has neither."""
     other = request.copy()
     assert request.url is not None
     if request.body:

@@ -12,7 +12,7 @@ that once stood at a place can't be taken for its successor there: the bytes bef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from struct import Struct as Layout
 
@@ -90,12 +90,11 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _segment_decoder = msgspec.msgpack.Decoder(tuple[int])
 
 
-def encode_payload(entries: Sequence[Entry]) -> bytes:
-    """The payload of a commands frame; equal entries give equal bytes.
+encode_payload: Callable[[Sequence[Entry]], bytes] = _encoder.encode
+"""The payload of a commands frame; equal entries give equal bytes.
 
-    Raises OverflowError for an integer beyond 64 bits, TypeError for a value MessagePack has no form for.
-    """
-    return _encoder.encode(entries)
+Raises OverflowError for an integer beyond 64 bits, TypeError for a value MessagePack has no form for.
+"""
 
 
 def join_payloads(payloads: Sequence[bytes], count: int) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -17,6 +19,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
+from tradsys.core.messages import CLOSED_EVENT, NEW, RESTED_EVENT, TRADE_EVENT
 from tradsys.core.order import Order
 
 ICEBERG_SLICES_MAX = 1_000
@@ -131,7 +134,7 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
             return value
     except (ValueError, RecursionError) as error:
         raise Problem(INVALID_REQUEST, _plain(error)) from None
-    if body.count(b":") != _ENCODER.encode(value).count(b":"):
+    if body.count(b":") != encode(value).count(b":"):
         raise Problem(INVALID_REQUEST, _TWICE)
     return value
 
@@ -152,9 +155,7 @@ def _plain(error: Exception) -> str:
     return str(error).replace("`", "'")[:_MESSAGE_CHARS_MAX]
 
 
-def decode_new_order(body: bytes) -> NewOrder:
-    order: NewOrder = decode(_NEW_ORDER, body)
-    return order
+decode_new_order: Callable[[bytes], NewOrder] = partial(decode, _NEW_ORDER)
 
 
 def client_order_id_of(text: str) -> str:
@@ -445,13 +446,13 @@ _STATUS_WORDS = m.STATUS_WORDS
 
 def _outcome(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:
     """(open quantity, cost, status, reason, its trades) of an accepted order after its command's events."""
-    if len(events) <= 2 and events[-1][0] != m.CLOSED_EVENT and events[-1][0] != m.TRADE_EVENT:
-        return qty, 0, m.NEW, 0, []
-    open_qty, cost, status, reason = qty, 0, m.NEW, 0
+    if len(events) == 2 and events[1][0] == RESTED_EVENT:
+        return qty, 0, NEW, 0, []
+    open_qty, cost, status, reason = qty, 0, NEW, 0
     trades = []
     for event in events:
         kind = event[0]
-        if kind == m.TRADE_EVENT:
+        if kind == TRADE_EVENT:
             if event[3] == order_id:
                 open_qty = event[9]
             elif event[2] == order_id:
@@ -460,7 +461,7 @@ def _outcome(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, 
                 continue
             cost += event[4] * event[5]
             trades.append(event)
-        elif kind == m.CLOSED_EVENT and event[1] == order_id:
+        elif kind == CLOSED_EVENT and event[1] == order_id:
             status, reason = event[2], event[3]
     if not reason and trades:
         status = m.PARTIALLY_FILLED if open_qty else m.FILLED
