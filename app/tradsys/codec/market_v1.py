@@ -116,7 +116,16 @@ def bps_text(ppm: int) -> str:
 
 def checksum_of(bids: Iterable[Level], asks: Iterable[Level]) -> int:
     """What a client computes over its own book to know that it is the venue's."""
-    rows = [f"{price}:{qty}" for price, qty in (*list(bids)[:CHECKSUM_LEVELS], *list(asks)[:CHECKSUM_LEVELS])]
+    best = CHECKSUM_LEVELS
+    return checksum_of_rows([checksum_row(*level) for level in (*list(bids)[:best], *list(asks)[:best])])
+
+
+def checksum_row(price: str, quantity: str) -> str:
+    return f"{price}:{quantity}"
+
+
+def checksum_of_rows(rows: Iterable[str]) -> int:
+    """Of the best levels of bids and then of asks."""
     return crc32(",".join(rows).encode())
 
 

@@ -11,8 +11,15 @@ from tradsys.adapters.feed.follower import Follower, Turn
 from tradsys.adapters.feed.messages import Buffers, Encoded
 from tradsys.adapters.feed.stream import Key, MarketStream, flags_of
 from tradsys.codec import stream_v1 as s
-from tradsys.codec.decimals import grid_of
-from tradsys.codec.market_v1 import CHECKSUM_LEVELS, Level, OrderLevel, checksum_of
+from tradsys.codec.decimals import Grid, grid_of
+from tradsys.codec.market_v1 import (
+    CHECKSUM_LEVELS,
+    Level,
+    OrderLevel,
+    checksum_of,
+    checksum_of_rows,
+    checksum_row,
+)
 from tradsys.core.book import Side
 
 ORDERS_PER_MESSAGE = 500
@@ -24,23 +31,19 @@ Row = tuple[int, int, int]
 class _Book(MarketStream):
     def __init__(self, key: Key, number: int, follower: Follower, buffers: Buffers) -> None:
         super().__init__(key, number, follower, buffers)
-        self._grid = self._grid_now()
-
-    def _grid_now(self) -> tuple[int, int]:
-        return self.instrument.tick_size, self.instrument.lot_size
+        self._known = self.instrument
 
     def _is_of_another_grid(self) -> bool:
         """Ticks and lots have another size, which can only be because the book was empty in between."""
-        before, self._grid = self._grid, self._grid_now()
-        return before != self._grid
+        before, now = self._known, self.instrument
+        if now is before:
+            return False
+        self._known = now
+        return (before.tick_size, before.lot_size) != (now.tick_size, now.lot_size)
 
     def _texts(self, levels: Iterable[s.Ticks]) -> list[Level]:
-        grid = grid_of(self.instrument)
+        grid = grid_of(self._known)
         return [(grid.price_text(price), grid.qty_text(qty)) for price, qty in levels]
-
-    def _checksum_of(self, bids: list[s.Ticks], asks: list[s.Ticks]) -> int:
-        best = CHECKSUM_LEVELS
-        return checksum_of(self._texts(bids[:best]), self._texts(asks[:best]))
 
 
 class BookStream(_Book):
@@ -50,34 +53,30 @@ class BookStream(_Book):
 
     def __init__(self, key: Key, number: int, follower: Follower, buffers: Buffers) -> None:
         super().__init__(key, number, follower, buffers)
-        self._bids, self._asks = self._levels()
-
-    def _levels(self) -> tuple[list[s.Ticks], list[s.Ticks]]:
         book = self.market.book
-        return _shown(book.bids, self.depth), _shown(book.asks, self.depth)
+        self._bids, self._asks = _LevelsShown(book.bids, self.depth), _LevelsShown(book.asks, self.depth)
 
     def turned(self, turn: Turn) -> None:
-        bids, asks = self._levels()
-        if bids == self._bids and asks == self._asks:
+        bids, asks = self._bids.changes(), self._asks.changes()
+        if not bids and not asks:
             return
-        changed_bids, changed_asks = _changes(self._bids, bids), _changes(self._asks, asks)
-        self._bids, self._asks = bids, asks
         prev_seq, self.seq = self.seq, self.follower.seq
         self.dense_seq += 1
         if self._is_of_another_grid():
             self.renew()
             return
-        checksum = self._checksum_of(bids, asks)
+        checksum = self._checksum()
         self.publish(
-            prev_seq,
-            lambda form: self._encode(
-                form, "delta", prev_seq, checksum, changed_bids, changed_asks, gap=False
-            ),
+            prev_seq, lambda form: self._encode(form, "delta", prev_seq, checksum, bids, asks, gap=False)
         )
 
     def snapshot(self, form: str, *, gap: bool = False) -> Encoded:
-        checksum = self._checksum_of(self._bids, self._asks)
-        return self._encode(form, "snapshot", None, checksum, self._bids, self._asks, gap=gap)
+        bids, asks = self._bids.levels(), self._asks.levels()
+        return self._encode(form, "snapshot", None, self._checksum(), bids, asks, gap=gap)
+
+    def _checksum(self) -> int:
+        grid = grid_of(self._known)
+        return checksum_of_rows(self._bids.checksum_rows(grid) + self._asks.checksum_rows(grid))
 
     def _encode(
         self,
@@ -94,7 +93,7 @@ class BookStream(_Book):
         if form == s.BIN_V2:
             kind = s.BOOK_SNAPSHOT_FRAME if prev_seq is None else s.BOOK_DELTA_FRAME
             frame = s.book_frame(
-                kind, self.number, self.dense_seq, flags_of(prev_seq, gap), self.instrument, follower.epoch,
+                kind, self.number, self.dense_seq, flags_of(prev_seq, gap), self._known, follower.epoch,
                 self.seq, follower.time_ns, checksum, bids, asks,
             )  # fmt: skip
             return Encoded(True, [self.buffers.frame(frame)])
@@ -106,16 +105,61 @@ class BookStream(_Book):
         return Encoded(False, [self.buffers.text(message)])
 
 
-def _shown(half: Side, depth: int) -> list[s.Ticks]:
-    return [(price, qty) for price, qty, _ in half.depth(depth)]
+class _LevelsShown:
+    """One half of a book as its subscribers know it, level by level."""
 
+    def __init__(self, half: Side, depth: int) -> None:
+        self._half = half
+        self._depth = depth
+        self._ranks: list[int] = []
+        self._shown: list[int] = []
+        self._grid: Grid | None = None
+        """Of the rows."""
+        self._rows: list[str] = []
+        """What the checksum covers; those of changed levels are empty until it is asked for."""
+        self.changes()
 
-def _changes(before: list[s.Ticks], now: list[s.Ticks]) -> list[s.Ticks]:
-    if before == now:
-        return []
-    old, new = dict(before), dict(now)
-    gone = [(price, 0) for price in old if price not in new]
-    return gone + [level for level in now if old.get(level[0]) != level[1]]
+    def levels(self) -> list[s.Ticks]:
+        """Everything in view, best first."""
+        sign = self._half.sign
+        return [(rank * sign, shown) for rank, shown in zip(self._ranks, self._shown, strict=True)]
+
+    def changes(self) -> list[s.Ticks]:
+        """What has changed since the last call: levels that left the view with 0, then the others."""
+        half = self._half
+        sign, levels = half.sign, half.levels
+        before, known = self._ranks, self._shown
+        ranks = half.ranks[: -self._depth - 1 : -1]
+        shown = [levels[rank].shown for rank in ranks]
+        if ranks == before:
+            if shown == known:
+                return []
+            self._shown = shown
+            at = [place for place, qty in enumerate(shown) if qty != known[place]]
+            rows = self._rows
+            for place in at:
+                if place < CHECKSUM_LEVELS:
+                    rows[place] = ""
+            return [(ranks[place] * sign, shown[place]) for place in at]
+        self._ranks, self._shown = ranks, shown
+        self._rows = [""] * min(len(ranks), CHECKSUM_LEVELS)
+        old, now = dict(zip(before, known, strict=True)), set(ranks)
+        gone = [(rank * sign, 0) for rank in before if rank not in now]
+        return gone + [
+            (rank * sign, qty) for rank, qty in zip(ranks, shown, strict=True) if old.get(rank) != qty
+        ]
+
+    def checksum_rows(self, grid: Grid) -> list[str]:
+        rows = self._rows
+        if grid is not self._grid:
+            self._grid = grid
+            rows[:] = [""] * len(rows)
+        sign = self._half.sign
+        for place, row in enumerate(rows):
+            if not row:
+                price, qty = self._ranks[place] * sign, self._shown[place]
+                rows[place] = checksum_row(grid.price_text(price), grid.qty_text(qty))
+        return rows
 
 
 class OrderBookStream(_Book):
@@ -153,7 +197,7 @@ class OrderBookStream(_Book):
         self, type: s.Kind, pieces: list[tuple[list[Row], list[Row]]], prev_seq: int | None, gap: bool
     ) -> Encoded:
         book = self.market.book
-        checksum = self._checksum_of(_shown(book.bids, CHECKSUM_LEVELS), _shown(book.asks, CHECKSUM_LEVELS))
+        checksum = checksum_of(self._best(book.bids), self._best(book.asks))
         messages = []
         for count, (bids, asks) in enumerate(pieces, 1):
             message = s.OrderBookMessage(
@@ -165,8 +209,11 @@ class OrderBookStream(_Book):
             messages.append(self.buffers.text(message))
         return Encoded(False, messages)
 
+    def _best(self, half: Side) -> list[Level]:
+        return self._texts([(price, qty) for price, qty, _ in half.depth(CHECKSUM_LEVELS)])
+
     def _row_texts(self, rows: list[Row]) -> list[OrderLevel]:
-        grid, shard = grid_of(self.instrument), self.follower.shard.name
+        grid, shard = grid_of(self._known), self.follower.shard.name
         return [(grid.price_text(price), grid.qty_text(qty), f"{shard}-{id}") for price, qty, id in rows]
 
 
