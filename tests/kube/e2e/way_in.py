@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -118,10 +119,25 @@ class WayIn:
             return bool(refused.code() == grpc.StatusCode.INVALID_ARGUMENT)
         raise AssertionError("an empty order was placed")
 
+    def _channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(f"{NODE_ADDRESS}:80", options=[("grpc.default_authority", self.host)])
+
+    def event_heard(self, make_an_event: Callable[[], object]) -> Any:
+        """The first event of the account over gRPC that is made meanwhile."""
+        with self._channel() as channel:
+            call = channel.unary_stream(
+                "/tradsys.v1.OrderService/StreamEvents",
+                request_serializer=pb.StreamEventsRequest.SerializeToString,
+                response_deserializer=pb.StreamEventsResponse.FromString,
+            )
+            metadata = (("authorization", f"Bearer {self.token}"),)
+            heard = call(pb.StreamEventsRequest(), metadata=metadata, timeout=20)
+            next(heard)  # The position from which on it hears.
+            make_an_event()
+            return next(message.event for message in heard if message.HasField("event"))
+
     def _place_by_grpc(self, request: Any) -> Any:
-        with grpc.insecure_channel(
-            f"{NODE_ADDRESS}:80", options=[("grpc.default_authority", self.host)]
-        ) as channel:
+        with self._channel() as channel:
             call = channel.unary_unary(
                 "/tradsys.v1.OrderService/PlaceOrder",
                 request_serializer=pb.PlaceOrderRequest.SerializeToString,
