@@ -154,7 +154,7 @@ class Streams:
                     book.take(subscription.unread.popleft())
                 except OutOfStep as fault:
                     if fault.why != "no_snapshot":
-                        await self._ask("resync", channels=[subscription.channel])
+                        await self._ask_for("resync", subscription)
             self._resume()
             if book.in_step:
                 yield book
@@ -209,11 +209,20 @@ class Streams:
         subscription = _Subscription({"name": key[0], **channel})
         self._subscriptions[key] = subscription
         try:
-            await self._ask("subscribe", channels=[subscription.channel])
+            await self._ask_for("subscribe", subscription)
         except Refused:
             del self._subscriptions[key]
             raise
         return subscription
+
+    async def _ask_for(self, op: str, subscription: _Subscription) -> None:
+        """Ask for a snapshot. Raises Refused, and Unreachable if the streams have ended."""
+        try:
+            await self._ask(op, channels=[subscription.channel])
+        except Unreachable:
+            # Of a line that was lost. The next one begins with snapshots of everything that is subscribed to.
+            if self._failure is not None:
+                raise
 
     async def _next(self, subscription: _Subscription) -> None:
         while not subscription.unread:

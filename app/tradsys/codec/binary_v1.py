@@ -67,6 +67,9 @@ def internal_commands(
             yield scope, problem
 
 
+_NO_KEY = bytes(36)
+
+
 def _text(raw: bytes, field: str) -> str:
     text = raw.rstrip(b"\0")
     if not text.isascii() or b"\0" in text:
@@ -75,6 +78,8 @@ def _text(raw: bytes, field: str) -> str:
 
 
 def _units(amount: int, size: int, field: str) -> int:
+    if not amount:
+        return 0
     units, rest = divmod(amount, size)
     if not 0 <= amount <= AMOUNT_MAX or units > UNITS_MAX:
         raise Problem(INVALID_REQUEST, f"{field} is out of range", {"field": field})
@@ -107,7 +112,7 @@ def _command(
         raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
     stop_price = _units(stop_price, instrument.tick_size, "stop_price")
     display_qty = _units(display_quantity, instrument.lot_size, "display_quantity")
-    raw_key = _text(raw_client_order_id, "client_order_id")
+    raw_key = _text(raw_client_order_id, "client_order_id") if raw_client_order_id != _NO_KEY else ""
     order = m.PlaceOrder(
         account,
         symbol,

@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
-from tradsys.core.messages import CLOSED_EVENT, NEW, RESTED_EVENT, TRADE_EVENT
+from tradsys.core.messages import CLOSED_EVENT, GTC, LIMIT, NEW, RESTED_EVENT, TRADE_EVENT
 from tradsys.core.order import Order
 
 ICEBERG_SLICES_MAX = 1_000
@@ -220,7 +220,7 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
         client_order_id_of(order.client_order_id) if order.client_order_id is not UNSET else "",
         request_id,
     )
-    if kind != m.LIMIT or tif != m.GTC or stop_price or display_qty or command.expire_at:
+    if kind != LIMIT or tif != GTC or stop_price or display_qty or command.expire_at:
         refuse_contradictions(command, now)
     elif not price:
         raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})
@@ -244,6 +244,17 @@ def _off_grid(order: NewOrder, grid: Grid) -> Problem:
 def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
     """Raises Problem 1002 for what no order can be, however it was written."""
     kind, tif = order.type, order.time_in_force
+    if (
+        kind == LIMIT
+        and tif == GTC
+        and order.qty > 0
+        and order.price > 0
+        and order.valid_until >= 0
+        and order.side in m.SIDE_WORDS
+        and order.stp in m.STP_WORDS
+        and not (order.stop_price or order.display_qty or order.expire_at)
+    ):
+        return  # Most orders: none of what is below could be wrong with it.
     rests = tif in (m.GTC, m.GTD, m.DAY)
     checks = (
         (order.side in m.SIDE_WORDS, "side", "is buy or sell"),
@@ -385,7 +396,7 @@ def reply_of(record: Applied, shard: str) -> OrderReply | tuple[int, str, dict[s
     grid = grid_of(instrument)
     if record.events[0][0] == m.REFUSED_EVENT:
         return explain(record.events[0], command, grid)
-    open_qty, cost, status, reason, trades = _outcome(command.qty, seq, record.events)
+    open_qty, cost, status, reason, trades = outcome_of(command.qty, seq, record.events)
     return _order_reply(
         shard, seq, command, grid, command.price, command.qty, open_qty, cost, status, reason,
         time_ns, time_ns, seq, 0, [fill_of(grid, trade, seq, time_ns) for trade in trades],
@@ -405,7 +416,7 @@ def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
     grid = grid_of(instrument)
     price_text, qty_text = grid.price_text, grid.qty_text
     qty = command.qty
-    open_qty, cost, status, reason, trades = _outcome(qty, seq, record.events)
+    open_qty, cost, status, reason, trades = outcome_of(qty, seq, record.events)
     ts = str(record.time_ns)
     number = str(seq)
     fills, filled, average = "", "0", "null"
@@ -444,7 +455,7 @@ _WORDS = {
 _STATUS_WORDS = m.STATUS_WORDS
 
 
-def _outcome(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:
+def outcome_of(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:
     """(open quantity, cost, status, reason, its trades) of an accepted order after its command's events."""
     if len(events) == 2 and events[1][0] == RESTED_EVENT:
         return qty, 0, NEW, 0, []

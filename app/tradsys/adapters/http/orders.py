@@ -25,6 +25,7 @@ from tradsys.codec.json_v1 import (
     decoder,
     encode,
     order_number,
+    outcome_of,
     place_command,
     rejected_reply_of,
     replace_command,
@@ -483,15 +484,8 @@ def _facts(done: Done) -> tuple[int, int, int, int, int, int, int]:
     if isinstance(command, m.PlaceOrder):
         assert done.instrument is not None
         instrument = done.instrument
-        open_qty, cost, fills, status = command.qty, 0, 0, m.NEW
-        for event in events:
-            if event[0] == m.TRADE_EVENT and seq in (event[2], event[3]):
-                open_qty = event[9] if event[3] == seq else event[8]
-                cost += event[4] * event[5]
-                fills += 1
-                status = m.PARTIALLY_FILLED if open_qty else m.FILLED
-            elif event[0] == m.CLOSED_EVENT and event[1] == seq:
-                status = event[2]
+        open_qty, cost, status, _, trades = outcome_of(command.qty, seq, events)
+        fills = len(trades)
         order_id, qty = seq, command.qty
     else:
         order = done.order
