@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from lightkube import AsyncClient
+from lightkube import ApiError, AsyncClient
 from lightkube.types import PatchType
 from tradsys_operator import names, pods
 from tradsys_operator.cluster import RESOURCES
@@ -136,13 +136,18 @@ class Node:
         }
 
     async def _set(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
-        await self._client.patch(
-            POD.Status,
-            pod["metadata"]["name"],
-            {"status": status},
-            namespace=self._namespace,
-            patch_type=PatchType.MERGE,
-        )
+        try:
+            await self._client.patch(
+                POD.Status,
+                pod["metadata"]["name"],
+                {"status": status},
+                namespace=self._namespace,
+                patch_type=PatchType.MERGE,
+            )
+        except ApiError as error:
+            # Somebody has deleted it since it was listed.
+            if error.status.code != 404:
+                raise
 
 
 def _names(pod: dict[str, Any]) -> list[str]:
