@@ -27,26 +27,28 @@ class Gathered:
     Words of a shared page cost the one who counts half as much again.
     """
 
-    __slots__ = ("_bounds", "_counts", "_series", "_sum")
+    __slots__ = ("_series", "bounds", "counts", "sum")
 
     def __init__(self, series: Series) -> None:
         self._series = series
-        self._bounds = series.bounds
-        self._counts = [0] * len(series.counts)
-        self._sum = 0
+        self.bounds = series.bounds
+        self.counts = [0] * len(series.counts)
+        """By bound, and above them all; always the same list."""
+        self.sum = 0
 
-    def count(self, value: int) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def count(self, value: int, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
     def pour(self, words: MutableSequence[int]) -> None:
         """Add what was counted since the last time."""
-        for index, count in enumerate(self._counts, self._series.first):
+        counts = self.counts
+        for index, count in enumerate(counts):
             if count:
-                words[index] += count
-        words[self._series.sum] += self._sum
-        self._counts = [0] * len(self._counts)
-        self._sum = 0
+                words[self._series.first + index] += count
+                counts[index] = 0
+        words[self._series.sum] += self.sum
+        self.sum = 0
 
 
 class SharedRows:

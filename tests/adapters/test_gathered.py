@@ -18,6 +18,16 @@ def test_what_was_gathered_is_added_to_the_words_once_each_value_within_its_boun
     assert words == [0, 7, 1, 1, 174]
 
 
+def test_a_value_may_count_as_often_as_it_came():
+    words = [0, 0, 0, 0]
+    gathered = Gathered(Series(0, 3, (10, 20)))
+
+    gathered.count(15, 3)
+    gathered.pour(words)
+
+    assert words == [0, 3, 0, 45]
+
+
 def test_it_goes_on_after_it_was_poured():
     words = [0, 0, 0, 0]
     gathered = Gathered(Series(0, 3, (10, 20)))

@@ -1,13 +1,16 @@
 """What the engine counts: on the order path plain integers and a few times, here their way into the page.
 
-An order costs five readings of a clock and a few additions; the rest happens ten times a second, so a kill -9
-may take the counts of the last tenth.
+An order costs five readings of a clock and a few additions before its reply leaves, and a place in the
+histogram of orders afterwards; the rest happens ten times a second, so a kill -9 may take the counts of the
+last tenth.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Mapping, MutableSequence
 from functools import partial
 from typing import cast
@@ -23,9 +26,9 @@ from tradsys.counting import Gathered, counter_of
 from tradsys.settings import Settings
 from tradsys.venue.venue import Venue
 
-STAGES_SAMPLED = 8
-"""One of so many orders is counted by its stages, one of so many writes by its time; every order is in the
-histogram of orders, every write in that of batches."""
+GATHERED = metrics.STAGES_SAMPLED
+"""So many orders are counted at once, and one of them by its stages: in a row each takes a third of what it
+takes alone, where the rest of an order has pushed code and counts out of the caches."""
 
 _TYPES: dict[type, str] = {
     m.PlaceOrder: "place",
@@ -66,20 +69,24 @@ class EngineCounters:
         """Of this turn's orders, by perf_counter: came, let in, decoded, applied, answer made."""
         self._words = words
         self._venue, self._journal, self._access_log = venue, journal, access_log
-        orders = Gathered(metrics.ORDER_DURATION.series())
+        orders = self._orders_gathered = Gathered(metrics.ORDER_DURATION.series())
+        self._bounds, self._orders_within = orders.bounds, orders.counts
         stages = [
             Gathered(metrics.STAGE_DURATION.series(name)) for name in ("auth", "decode", "apply", "reply")
         ]
         writes = Gathered(metrics.STAGE_DURATION.series("journal"))
-        batches = Gathered(metrics.BATCH_COMMANDS.series())
-        self._gathered = (orders, *stages, writes, batches)
-        self._count_order, self._count_write, self._count_batch = orders.count, writes.count, batches.count
+        self._batches = Gathered(metrics.BATCH_COMMANDS.series())
+        self._gathered = (orders, *stages, writes, self._batches)
+        self._count_write = writes.count
         self._count_stages = [stage.count for stage in stages]
         self.count_gc = counter_of(cast("memoryview[int]", words), metrics.GC_PAUSE.series())
-        self._alone = 0
-        """Writes of one command, by far the most, until they go into their histogram."""
-        self._orders = self._writes = 0
-        self._seq = journal.seq
+        self._writes_of: defaultdict[int, int] = defaultdict(int)
+        """How many writes had so many commands, until they go into their histogram."""
+        self._writes: list[tuple[int, int, int, int]] = []
+        """Not counted yet: begin and end, what the journal then had, and how many of `answered`."""
+        self._orders = 0
+        """Of `answered`, so many are journalled."""
+        self._seq = self._counted_seq = journal.seq
         self._evidence = Evidence(
             metrics.SHARD_PROCESSES, metrics.ENGINE, words, cpu_exclusive=settings.cpu_exclusive
         )
@@ -92,26 +99,48 @@ class EngineCounters:
         self._copied = [(word, words[word], count) for word, count in self._counts()]
 
     def committed(self, started_ns: int) -> None:
-        """A write of the journal, begun at `started_ns`, is done."""
-        now = time.perf_counter_ns()
-        commands = self._journal.seq - self._seq
-        if commands:
-            self._seq = self._journal.seq
-            if not self._writes % STAGES_SAMPLED:
-                self._count_write(now - started_ns)
-            self._writes += 1
-            if commands == 1:
-                self._alone += 1
-            else:
-                self._count_batch(commands)
-        if self.answered:
-            for times in self.answered:
-                self._count_order(now - times[0])
-                self._orders += 1
-                if not self._orders % STAGES_SAMPLED:
-                    for i, count in enumerate(self._count_stages):
-                        count(times[i + 1] - times[i])
-            self.answered.clear()
+        """What was answered is journalled, by a write that began at `started_ns`.
+
+        Replies wait for this, so it only takes note. It is counted when it is called with nothing new, and
+        enough has gathered: at the end of a turn, when replies are on their way.
+        """
+        seq, orders = self._journal.seq, len(self.answered)
+        if orders != self._orders or seq != self._seq:
+            self._orders, self._seq = orders, seq
+            self._writes.append((started_ns, time.perf_counter_ns(), seq, orders))
+        elif orders >= GATHERED or len(self._writes) >= GATHERED:
+            self._count()
+
+    def _count(self) -> None:
+        """Put what has gathered into the histograms."""
+        writes = self._writes
+        if not writes:
+            return
+        answered, bounds, within = self.answered, self._bounds, self._orders_within
+        counted, writes_of = self._counted_seq, self._writes_of
+        first, sum_ns = 0, 0
+        for _, ended_ns, seq, orders in writes:
+            writes_of[seq - counted] += 1
+            counted = seq
+            for index in range(first, orders):
+                # `Gathered.count`, written out: this is for every order.
+                took = ended_ns - answered[index][0]
+                within[bisect_left(bounds, took)] += 1
+                sum_ns += took
+            first = orders
+        self._orders_gathered.sum += sum_ns
+        started_ns, ended_ns, seq, _ = writes[len(writes) // 2]
+        if seq != (writes[len(writes) // 2 - 1][2] if writes[1:] else self._counted_seq):
+            self._count_write(ended_ns - started_ns)
+        if first:
+            times = answered[first // 2]
+            for i, count in enumerate(self._count_stages):
+                count(times[i + 1] - times[i])
+        self._counted_seq = counted
+        writes.clear()
+        # Some of `answered` may be of a turn that is not journalled yet.
+        del answered[:first]
+        self._orders = len(answered)
 
     def _counts(self) -> list[tuple[int, Callable[[], int]]]:
         """(word, how much has been counted since the start)"""
@@ -145,12 +174,13 @@ class EngineCounters:
     def keep_house(self, now_ns: int, connections: int, ready: bool) -> None:
         """Ten times a second: what is counted elsewhere, and once a second what the kernel says."""
         words, shard = self._words, self._venue.shard
+        self._count()
+        for commands, writes in self._writes_of.items():
+            if commands:
+                self._batches.count(commands, writes)
+        self._writes_of.clear()
         for gathered in self._gathered:
             gathered.pour(words)
-        batches = metrics.BATCH_COMMANDS.series()
-        words[batches.first] += self._alone
-        words[batches.sum] += self._alone
-        self._alone = 0
         for word, before, count in self._copied:
             words[word] = before + count()
         words[metrics.CONNECTIONS.word()] = connections
