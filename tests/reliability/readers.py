@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import resource
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import uvloop
@@ -22,16 +24,30 @@ HEADER = struct.Struct("<BBHIQ")
 BOOK = struct.Struct("<QQqI")
 AT_ONCE = 100
 TRIES = 5
+FILES_BESIDE = 200
+
+
+class Heard:
+    """What all readers have heard: delays from the engine's time of an order until a reader had it, in ns."""
+
+    def __init__(self) -> None:
+        self.delays: list[int] = []
+        """One for each frame of each reader."""
+        self.spread: dict[int, list[int]] = {}
+        """By seq: of the first reader that had it, and of the last one."""
+
+    def clear(self) -> None:
+        self.delays.clear()
+        self.spread.clear()
 
 
 class Reader(WSListener):
     """One subscription to a book, depth 10."""
 
-    def __init__(self, symbol: str, delays: list[int]) -> None:
+    def __init__(self, symbol: str, heard: Heard) -> None:
         super().__init__()
         self._symbol = symbol
-        self._delays = delays
-        """Of all readers: event to here, in ns, one for each frame."""
+        self._delays, self._spread = heard.delays, heard.spread
         self.transport: WSTransport
         self.seq = self.dense_seq = self.checksum = -1
         self.frames = self.snapshots = self.broken = 0
@@ -59,26 +75,36 @@ class Reader(WSListener):
         _, self.seq, time_ns, self.checksum = BOOK.unpack_from(data, HEADER.size)
         self.frames += 1
         if not flags & 2:
-            self._delays.append(time.time_ns() - time_ns)
+            delay = time.time_ns() - time_ns
+            self._delays.append(delay)
+            ends = self._spread.get(self.seq)
+            if ends is None:
+                self._spread[self.seq] = [delay, delay]
+            else:
+                ends[1] = delay
 
 
 class Readers:
-    """Connections in a loop of their own thread; made with `with`."""
+    """So many connections, all in the loop that connects them."""
 
     def __init__(self, port: int, symbol: str, count: int) -> None:
         self._url = f"ws://127.0.0.1:{port}/ws"
         self._symbol, self._count = symbol, count
-        self.delays: list[int] = []
+        self.heard = Heard()
         self.readers: list[Reader] = []
 
-    async def connect(self) -> None:
+    async def connect(self, within_s: float = 120) -> None:
+        """All of them, until each has its first snapshot."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, self._count + 200)), hard))
-        while len(self.readers) < self._count:
-            some = min(AT_ONCE, self._count - len(self.readers))
-            self.readers += await asyncio.gather(*(self._one() for _ in range(some)))
-        while any(reader.seq < 0 for reader in self.readers):
-            await asyncio.sleep(0.01)
+        needed = self._count + FILES_BESIDE
+        assert needed <= hard, f"{needed} open files are needed here and in the feed, {hard} are allowed"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+        async with asyncio.timeout(within_s):
+            while len(self.readers) < self._count:
+                some = min(AT_ONCE, self._count - len(self.readers))
+                self.readers += await asyncio.gather(*(self._one() for _ in range(some)))
+            while any(reader.seq < 0 for reader in self.readers):
+                await asyncio.sleep(0.01)
 
     async def _one(self) -> Reader:
         headers = {"Sec-WebSocket-Protocol": "tradsys.bin.v2"}
@@ -86,7 +112,7 @@ class Readers:
             # On a machine that does other work a handshake may take longer than the feed waits for it.
             with contextlib.suppress(OSError, WSError, TimeoutError):
                 _, reader = await ws_connect(
-                    lambda: Reader(self._symbol, self.delays),
+                    lambda: Reader(self._symbol, self.heard),
                     self._url,
                     extra_headers=headers,
                     websocket_handshake_timeout=60,
@@ -111,6 +137,15 @@ class Readers:
 def run(work: Any) -> Any:
     """A coroutine in a fast loop."""
     return uvloop.run(work)
+
+
+@contextlib.contextmanager
+def beside() -> Iterator[ProcessPoolExecutor]:
+    """A process beside this one, for what sends orders: here it would wait for the readers' interpreter,
+    and the readers for it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(time.time).result()
+        yield pool
 
 
 def percentile(values: Sequence[int], share: float) -> float:

@@ -70,7 +70,7 @@ def test_healthy_readers_do_not_notice_the_slow_ones(tmp_path):
             for reader in readers.readers:
                 assert (reader.snapshots, reader.broken, reader.ended) == (1, 0, False)
             readers.close()
-            return readers.delays
+            return readers.heard.delays
 
         alone = run(watched())
         before = resident_bytes(pid)
