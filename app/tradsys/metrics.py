@@ -627,6 +627,11 @@ FEED_TURN_COMMANDS = FEED.histogram(
 )
 FEED_SEQ = FEED.gauge("tradsys_feed_seq", help="Last command that the streams show.")
 FEED_PROCESS = _process(FEED, "feed")
+FEED_SPANS = FEED.counter(
+    "tradsys_feed_trace_spans_total",
+    help="Spans of traces by their way to the exporter; `dropped`: it, or its receiver, was slow or away.",
+    labels=(("outcome", ("handed", "dropped")),),
+)
 FEED.derive("hft_messages_per_second", "Messages sent to WebSocket clients in the last second.")
 FEED.derive("tradsys_feed_lag_commands", "Published commands that the streams do not show yet.")
 _build_info(FEED)

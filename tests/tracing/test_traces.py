@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.venue_process import RunningVenue, running_venue
-from tests.feed.feed_venue import until
+from tests.feed.feed_venue import feed_venue, until
 from tests.gateway.over_grpc import Caller
 from tests.tracing.receiver import Receiver, receiving
 from tradsys.v1 import orders_pb2 as pb
@@ -101,6 +101,36 @@ def test_a_grpc_order_is_one_trace_through_gateway_and_engine(venue, receiver):
         ("POST /internal/commands", True), ("journal", False),
     ]  # fmt: skip
     assert engine[1].parent_id == engine[0].span_id
+
+
+def test_an_order_over_a_stream_is_one_trace_through_feed_and_engine_and_a_refused_one_a_span(tmp_path):
+    with (
+        receiving() as receiver,
+        feed_venue(tmp_path, tracing_endpoint=receiver.endpoint, tracing_one_in=1) as venue,
+    ):
+        trader, market = venue.account("limits"), venue.market()
+        order = {"symbol": market, "side": "buy", "type": "limit", "quantity": "1", "price": "9"}
+        with venue.feed() as client:
+            client.asked("auth", token=trader.token)
+            client.asked("order.place", order=order)
+            client.ask("order.place", order=order | {"symbol": "NO-PE"})
+        of_feed = until(
+            lambda: (
+                len(found := [one for one in receiver.spans if one.service == "tradsys-feed"]) == 2 and found
+            )
+        )
+        placed, refused = sorted(of_feed, key=lambda one: one.began_ns)
+        spans = until(lambda: len(found := receiver.of_trace(placed.trace_id)) == 3 and found)
+
+    assert [(one.name, one.parent_id, one.failed) for one in (placed, refused)] == [
+        ("order.place", "", False), ("order.place", "", False),
+    ]  # fmt: skip
+    assert (placed.attributes["code"], refused.attributes["code"]) == (0, 1003)
+    assert [(one.service, one.name, one.parent_id) for one in spans[1:]] == [
+        ("tradsys-engine", "POST /internal/commands", placed.span_id),
+        ("tradsys-engine", "journal", spans[1].span_id),
+    ]
+    assert placed.began_ns <= spans[1].began_ns < spans[1].ended_ns <= placed.ended_ns
 
 
 def test_a_read_that_query_answers_is_traced_there(venue, receiver):

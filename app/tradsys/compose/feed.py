@@ -15,6 +15,7 @@ from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.feed.candles import KnownCandles
 from tradsys.adapters.feed.follower import Follower, Restored
 from tradsys.adapters.feed.process import Feed
+from tradsys.adapters.feed.session import Ended
 from tradsys.adapters.handover.handover import Handover
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.reader import ReadModelReader
@@ -24,6 +25,8 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.adapters.page.waking import Sleeper
+from tradsys.adapters.tracing.spans import Spans
+from tradsys.codec.errors import ERRORS
 from tradsys.compose.addresses import browser_origins
 from tradsys.compose.logs import CallLog
 from tradsys.compose.ops import ops_server
@@ -36,6 +39,7 @@ from tradsys.compose.pieces import (
     venue_keys,
     wait_for_page,
 )
+from tradsys.compose.tracing import exporter_of, flush_always, spans_of
 from tradsys.core.candles import INTERVALS
 from tradsys.core.shard import Shard
 from tradsys.exposition import Rate, Samples, one
@@ -64,17 +68,33 @@ def serve_feed(settings: Settings) -> int:
 
     log = CallLog("feed", settings.log_format)
 
-    def log_order(op: str, call: Call, code: int) -> None:
-        if code or settings.access_log == "all":
+    def hear_order(op: str, call: Call) -> Ended:
+        begun = spans.begin(None) if spans is not None else None
+        began_ns = time.time_ns()
+        if begun is not None:
+            call.traceparent = begun.traceparent
+
+        def ended(code: int) -> None:
             batch = {"batch_id": call.batch_id} if call.batch_id else {}
-            log.add({"event": "request", "request_id": call.request_id, "op": op, "code": code, **batch})
+            if code or settings.access_log == "all":
+                log.add({"event": "request", "request_id": call.request_id, "op": op, "code": code, **batch})
+            if begun is not None and spans is not None:
+                about: dict[str, str | int] = {"request_id": call.request_id, "code": code, **batch}
+                failed = code in ERRORS and ERRORS[code].status >= 500
+                spans.end(begun, op, began_ns, time.time_ns(), about, failed)
+
+        return ended
 
     limiter = RateLimiter(settings.rate_limit_per_s) if settings.rate_limit_per_s else None
     past = ReadModelReader(Path(directory) / READMODEL_NAME, pragmas(settings))
     words = [0] * metrics.FEED.used
+    spans: Spans | None = None
     revocations = Revocations()
     follower = Follower(page, restore, lambda seq, chain: LogReader(directory, files, seq, chain))
     try:
+        spans = spans_of(settings, exporter_of(settings, "feed"), words, metrics.FEED_SPANS)
+        if spans is not None:
+            flush_always(spans)
         verifier = token_verifier(settings, venue_keys(settings), revocations)
         feed = Feed(
             host=settings.host,
@@ -101,7 +121,7 @@ def serve_feed(settings: Settings) -> int:
             buffers_max=settings.message_pool_size,
             internal_port=settings.feed_internal_port,
             internal_secret=internal_secret(settings),
-            log_order=log_order,
+            hear_order=hear_order,
         )
         sent, messages = [metrics.FEED_MESSAGES.word(name) for name in metrics.PROTOCOLS], Rate()
 

@@ -28,7 +28,7 @@ from tradsys.adapters.feed.follower import Follower, Turn
 from tradsys.adapters.feed.journal import Audience
 from tradsys.adapters.feed.messages import Buffers, agreed_compression
 from tradsys.adapters.feed.orders import Handing, OrderEntry
-from tradsys.adapters.feed.session import MESSAGE_BYTES_MAX, Hub, LogOrder, Session
+from tradsys.adapters.feed.session import MESSAGE_BYTES_MAX, HearOrder, Hub, Session
 from tradsys.adapters.feed.stream import Stream
 from tradsys.adapters.feed.streams import Streams
 from tradsys.codec import stream_v1 as s
@@ -99,7 +99,7 @@ class Feed:
         buffers_max: int = 5_000,
         internal_port: int = 0,
         internal_secret: bytes = b"",
-        log_order: LogOrder = lambda op, call, code: None,
+        hear_order: HearOrder = lambda op, call: lambda code: None,
     ) -> None:
         """`clock` gives unix nanoseconds, by which tokens end; `revoke` tells the authenticator of a command,
         with the unix time in seconds. `admit` gives the seconds after which an account may send another
@@ -126,7 +126,7 @@ class Feed:
             words[hit if was_hit else miss] += 1
 
         self._streams = Streams(follower, Buffers(buffers_max, count))
-        self._log_order = log_order
+        self._hear_order = hear_order
         self._internal_port = internal_port
         self._audience = Audience(follower, internal_secret)
         self._hub: Hub
@@ -209,7 +209,7 @@ class Feed:
             self._clock,
             self._words,
             self._compression_level,
-            self._log_order,
+            self._hear_order,
         )
         server = await ws_create_server(
             self._welcome,

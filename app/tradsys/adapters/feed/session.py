@@ -65,8 +65,11 @@ NORMAL, PROTOCOL_ERROR, UNSUPPORTED, POLICY, TOO_BIG, INTERNAL_ERROR = 1000, 100
 _log = logging.getLogger("tradsys.feed")
 
 
-LogOrder = Callable[[str, Call, int], None]
-"""(op, the call that it was, code of the refusal or 0)"""
+Ended = Callable[[int], None]
+"""Takes the code of a refusal, or 0."""
+HearOrder = Callable[[str, Call], Ended]
+"""Hears (op, the call that it is) of each order and cancel that comes, and gives who hears of its answer; may
+put a `traceparent` into the call."""
 
 
 class Hub:
@@ -82,10 +85,9 @@ class Hub:
         clock: Callable[[], int],
         words: MutableSequence[int],
         compression_level: int,
-        log_order: LogOrder,
+        hear_order: HearOrder,
     ) -> None:
-        """`clock` gives unix nanoseconds; `words` are the feed's metrics; `log_order` hears of each order and
-        cancel that has its answer."""
+        """`clock` gives unix nanoseconds; `words` are the feed's metrics."""
         self.follower = follower
         self.streams = streams
         self.entry = entry
@@ -94,7 +96,7 @@ class Hub:
         self.clock = clock
         self.words = words
         self.compression_level = compression_level
-        self.log_order = log_order
+        self.hear_order = hear_order
         self.sessions: dict[Session, None] = {}
         self.first_sent_ns = 0
         """When the first message of a turn was handed to a socket; whoever measures a turn sets it to 0."""
@@ -334,14 +336,22 @@ class Session(WSListener):
         request: s.Request | None = None
         refused: Problem | None = None
         after: list[tuple[Stream, Encoded]] = []
-        result: dict[str, Any] | None = {}
+        result: dict[str, Any] = {}
+        ended: Ended | None = None
         try:
             request = s.decode_request(body)
+            enter = self._order_ops.get(request.op)
+            if enter is not None:
+                call = _call_of(_id_of(request))
+                ended = self._hub.hear_order(request.op, call)
+                with _calling(call):
+                    enter(self, request, ended)
+                self._unanswered += 1
+                return  # The answer comes from elsewhere.
             op = self._ops.get(request.op)
-            if request.op not in _ORDER_OPS:
-                self._spend(1)
+            self._spend(1)
             if op is None:
-                raise Problem(INVALID_REQUEST, f"op is one of {', '.join(self._ops)}", {"field": "op"})
+                raise Problem(INVALID_REQUEST, f"op is one of {', '.join(_OPS)}", {"field": "op"})
             result = op(self, request, after)
         except Problem as problem:
             refused = problem
@@ -349,12 +359,11 @@ class Session(WSListener):
             _log.exception("a request failed")
             self.close(INTERNAL_ERROR, "")
             return
-        if refused is None and result is None:
-            return  # The answer comes from elsewhere.
         self._answer(
             "" if request is None else request.op,
             s.id_of(body) if request is None or request.id is UNSET else request.id,
-            refused or result or {},
+            refused or result,
+            ended,
         )
         if refused is not None and refused.close:
             self.close(POLICY, "the token is not valid")
@@ -366,11 +375,11 @@ class Session(WSListener):
         op: str,
         id: int | str | None,
         said: dict[str, Any] | OrderReply | Problem,
-        call: Call | None = None,
+        ended: Ended | None = None,
     ) -> None:
         word = _REQUEST_WORDS.get(op, _OTHER_REQUESTS)
-        if op in _ORDER_OPS:
-            self._hub.log_order(op, call or _call_of(id), said.code if isinstance(said, Problem) else 0)
+        if ended is not None:
+            ended(said.code if isinstance(said, Problem) else 0)
         if isinstance(said, Problem):
             self._hub.words[word + 1] += 1
             self.send_text(s.reply_error(id, said))
@@ -523,37 +532,31 @@ class Session(WSListener):
             raise Problem(RATE_LIMITED, f"{ORDERS_UNANSWERED_MAX} orders wait for their answer")
         return who
 
-    def _place(self, request: s.Request, after: After) -> None:
+    def _place(self, request: s.Request, ended: Ended) -> None:
         who = self._trader()
         if request.order is UNSET:
             raise Problem(INVALID_REQUEST, "order.place needs order, as POST /orders takes it")
         hub, id = self._hub, _id_of(request)
-        call = _call_of(id)
 
         def answer(said: OrderReply | Problem) -> None:
             self._unanswered -= 1
             if self._own_orders is not None and isinstance(said, OrderReply):
                 self._own(int(said.order_id.rpartition("-")[2]))
-            self._answer("order.place", id, said, call)
+            self._answer("order.place", id, said, ended)
 
-        with _calling(call):
-            hub.entry.place(who, bytes(request.order), hub.clock(), answer)
-        self._unanswered += 1
+        hub.entry.place(who, bytes(request.order), hub.clock(), answer)
 
-    def _cancel(self, request: s.Request, after: After) -> None:
+    def _cancel(self, request: s.Request, ended: Ended) -> None:
         who = self._trader()
         if request.order_id is UNSET:
             raise Problem(INVALID_REQUEST, "order.cancel needs order_id", {"field": "order_id"})
         id = _id_of(request)
-        call = _call_of(id)
 
         def answer(said: OrderReply | Problem) -> None:
             self._unanswered -= 1
-            self._answer("order.cancel", id, said, call)
+            self._answer("order.cancel", id, said, ended)
 
-        with _calling(call):
-            self._hub.entry.cancel(who, request.order_id, answer)
-        self._unanswered += 1
+        self._hub.entry.cancel(who, request.order_id, answer)
 
     def _cancel_on_disconnect(self, request: s.Request, after: After) -> dict[str, Any]:
         self._trader()
@@ -589,22 +592,24 @@ class Session(WSListener):
             except Problem:
                 _log.warning("an order of a connection that ended could not be canceled")
 
-    _ops: ClassVar[dict[str, Callable[[Session, s.Request, After], dict[str, Any] | None]]] = {
+    _ops: ClassVar[dict[str, Callable[[Session, s.Request, After], dict[str, Any]]]] = {
         "auth": _auth,
         "subscribe": _subscribe,
         "unsubscribe": _unsubscribe,
         "resync": _resync,
         "ping": _ping,
+        "cancel_on_disconnect": _cancel_on_disconnect,
+    }
+    _order_ops: ClassVar[dict[str, Callable[[Session, s.Request, Ended], None]]] = {
         "order.place": _place,
         "order.cancel": _cancel,
-        "cancel_on_disconnect": _cancel_on_disconnect,
     }
 
 
 After = list[tuple[Stream, Encoded]]
 """What is sent behind the reply."""
-_ORDER_OPS = ("order.place", "order.cancel")
-_REQUEST_WORDS = {op: metrics.FEED_REQUESTS.word(op.removeprefix("order."), "ok") for op in Session._ops}
+_OPS = (*Session._ops, *Session._order_ops)
+_REQUEST_WORDS = {op: metrics.FEED_REQUESTS.word(op.removeprefix("order."), "ok") for op in _OPS}
 _OTHER_REQUESTS = metrics.FEED_REQUESTS.word("other", "ok")
 
 
