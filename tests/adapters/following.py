@@ -175,6 +175,10 @@ class HistoryThread:
 
         until(f"the read model is at {seq}", shown)
 
+    def snapshot(self) -> None:
+        """One of what has been followed, verified when this returns."""
+        self.history.follower.snapshot().result(30)
+
     def __exit__(self, *_: object) -> None:
         self.history.stop()
         self._thread.join(30)

@@ -74,7 +74,7 @@ def measured(count: int) -> dict[str, Percentiles]:
     work: dict[str, tuple[str, Callable[[int], tuple[object, ...]]]] = {
         "get": (sql.GET_ORDER, lambda number: (number,)),
         "insert": (sql.INSERT_ORDER, lambda number: row(count + 1 + number)),
-        "update": (sql.UPDATE_ORDER, lambda number: (10, 50_000, 0, 3, 0, 0, 1, 0, 1, 1, 0, 0, number)),
+        "update": (sql.UPDATE_ORDER, lambda number: (10, 50_000, 0, 3, 0, 0, 1, 0, 1, 1, 0, 0, 0, number)),
     }
     found: dict[str, Percentiles] = {}
     with tempfile.TemporaryDirectory() as directory:

@@ -10,6 +10,7 @@ Integers only: prices are ticks, quantities lots, fees 1e-8 of the quote asset, 
     1   orders, fills, trades, instruments, revocations, position
     2   candles; what of an order the book shows and where it stands; epoch and time of the position;
         which release took which step
+    3   trades and fills lie as they are asked for, in one tree each; an order's fills are a chain
 """
 
 from __future__ import annotations
@@ -181,7 +182,60 @@ _CANDLES_AND_BOOK = Step(
     fill_candles,
 )
 
-STEPS = (_FIRST, _CANDLES_AND_BOOK)
+# One tree less for trades. Fills lay by order, which is a place somewhere in the tree for each resting
+# order that trades; by account they are appended, and what finds an order's fills is part of the rows.
+_FEWER_TREES = Step(
+    """
+    ALTER TABLE trades RENAME TO old_trades;
+    DROP INDEX trades_by_symbol;
+    CREATE TABLE trades (
+        id               INTEGER NOT NULL,
+        symbol           TEXT    NOT NULL,
+        instrument       INTEGER NOT NULL,
+        price            INTEGER NOT NULL,
+        quantity         INTEGER NOT NULL,
+        taker_side       INTEGER NOT NULL,
+        maker_order      INTEGER NOT NULL,
+        taker_order      INTEGER NOT NULL,
+        seq              INTEGER NOT NULL,
+        time_ns          INTEGER NOT NULL,
+        PRIMARY KEY (symbol, id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO trades SELECT * FROM old_trades ORDER BY symbol, id;
+    DROP TABLE old_trades;
+
+    ALTER TABLE fills RENAME TO old_fills;
+    DROP INDEX fills_by_account;
+    CREATE TABLE fills (
+        order_id         INTEGER NOT NULL,
+        trade_id         INTEGER NOT NULL,
+        account          TEXT    NOT NULL,
+        symbol           TEXT    NOT NULL,
+        side             INTEGER NOT NULL,
+        instrument       INTEGER NOT NULL,
+        price            INTEGER NOT NULL,
+        quantity         INTEGER NOT NULL,
+        fee              INTEGER NOT NULL,
+        is_taker         INTEGER NOT NULL,
+        seq              INTEGER NOT NULL,
+        time_ns          INTEGER NOT NULL,
+        trade_before     INTEGER NOT NULL,   -- the order's fill before this one; 0: it is the first
+        PRIMARY KEY (account, trade_id, order_id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO fills
+    SELECT *, lag(trade_id, 1, 0) OVER (PARTITION BY order_id ORDER BY trade_id) FROM old_fills
+    ORDER BY account, trade_id, order_id;
+
+    -- The order's latest fill; 0: it has none.
+    ALTER TABLE orders ADD COLUMN last_trade INTEGER NOT NULL DEFAULT 0;
+    UPDATE orders SET last_trade = latest.trade_id
+    FROM (SELECT order_id, max(trade_id) AS trade_id FROM old_fills GROUP BY order_id) AS latest
+    WHERE id = latest.order_id;
+    DROP TABLE old_fills;
+    """
+)
+
+STEPS = (_FIRST, _CANDLES_AND_BOOK, _FEWER_TREES)
 
 VERSIONS_NOTED_FROM = 2
 """The step that made `schema_versions`; nobody noted the ones before."""

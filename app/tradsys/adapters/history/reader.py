@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from tradsys.adapters.history import sql
 from tradsys.adapters.history.readmodel import OrderRow, candle_of
-from tradsys.adapters.history.sqlite import Pragmas, open_for_reading
+from tradsys.adapters.history.sqlite import Pragmas, SchemaDiffers, open_for_reading
 from tradsys.core.messages import (
     REJECTED,
     TRADE_EVENT,
@@ -95,7 +95,7 @@ class ReadModelReader:
                 self.close()
                 opened = _Opened(open_for_reading(self._path, self._pragmas), inode)
                 self._threads.opened = opened
-        except (OSError, apsw.CantOpenError) as error:
+        except (OSError, apsw.CantOpenError, SchemaDiffers) as error:
             raise HistoryNotReady from error
         return opened
 
@@ -219,7 +219,7 @@ class _View:
         return self._db.execute(statement, bindings).fetchall()
 
     def _order(self, found: tuple[Any, ...]) -> PastOrder:
-        row = OrderRow(*found)
+        row = OrderRow(*found)  # its cost may be text
         order = Order(row.id, row.side, row.price, row.quantity, 0, 0, None)
         order.command = PlaceOrder(
             row.account,
@@ -240,10 +240,11 @@ class _View:
         order.version = row.version
         order.created_ns = row.created_ns
         order.updated_ns, order.updated_seq = row.updated_ns, row.updated_seq
-        if row.open_quantity < row.quantity:
-            fills = self._ask(sql.ORDER_FILLS, row.id, ORDER_FILLS_MAX)
+        if row.last_trade:
+            fills = self._ask(sql.ORDER_FILLS, row.account, row.id, row.last_trade, ORDER_FILLS_MAX)
             order.fills = [
-                (fill[10], fill[9], row.side if fill[8] else -row.side, _trade_event(fill)) for fill in fills
+                (fill[10], fill[9], row.side if fill[8] else -row.side, _trade_event(fill))
+                for fill in reversed(fills)
             ]
         return PastOrder(order, row.reason if row.status == REJECTED else 0)
 

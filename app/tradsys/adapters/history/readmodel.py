@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from copy import copy
+from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -23,6 +24,7 @@ from tradsys.adapters.history.sqlite import Pragmas, open_database
 from tradsys.core.candles import INTERVALS, SECOND, Candle, first_candle, start_of
 from tradsys.core.market import Market
 from tradsys.core.messages import (
+    ACCEPTED_EVENT,
     CLOSED_EVENT,
     FILLED,
     LIMIT,
@@ -80,7 +82,7 @@ class OrderRow(Struct, gc=False):
     status: int
     reason: int
     open_quantity: int
-    cost: int | str
+    cost: int
     """Sum of price × quantity of the fills, ticks × lots. Text in the table once it needs over 63 bits."""
     version: int
     updated_ns: int
@@ -89,6 +91,8 @@ class OrderRow(Struct, gc=False):
     """Lots that the book shows; 0: it is not in the book."""
     place: int = 0
     """Orders a level, and the level's orders as `price` orders the levels: × −side."""
+    last_trade: int = 0
+    """The row of `fills` that came last; it knows the one before."""
 
 
 class ReadModelError(Exception):
@@ -130,8 +134,9 @@ class ReadModel:
         """Rows by id that the transaction under way may change, and open ones of earlier transactions."""
         self._changed: dict[int, OrderRow] = {}
         self._placed: list[OrderRow] = []
-        self._trades: list[tuple[Any, ...]] = []
-        self._fills: list[tuple[Any, ...]] = []
+        self._trades: list[Any] = []
+        self._fills: list[Any] = []
+        """Both row after row, as they are bound."""
         self._defined: list[tuple[Any, ...]] = []
         self._revoked: list[tuple[int, tuple[Any, ...]]] = []
         self._grids: dict[int, tuple[int, int]] = {}
@@ -214,11 +219,11 @@ class ReadModel:
 
         A refused order gets its row, too; without a symbol it has no text, and nobody can ask for it.
         """
-        rows, placed = self._rows, self._placed
+        rows, placed, version_of = self._rows, self._placed, self._version_of
         now, seq = frame.time_ns, frame.first_seq
         for entry in frame.entries:
             command, events = entry.command, entry.events
-            if isinstance(command, PlaceOrder) and command.symbol in self._version_of:
+            if isinstance(command, PlaceOrder) and command.symbol in version_of:
                 refused = events[0][0] == REFUSED_EVENT
                 has_limit = command.type == LIMIT or command.type == STOP_LIMIT
                 row = OrderRow(
@@ -233,7 +238,7 @@ class ReadModel:
                     command.stop_price,
                     command.client_order_id,
                     now,
-                    self._version_of[command.symbol],
+                    version_of[command.symbol],
                     REJECTED if refused else NEW,
                     events[0][1] if refused else 0,
                     command.qty,
@@ -251,6 +256,8 @@ class ReadModel:
                 self._revoked.append((now // 1_000_000_000, row_of_token))
             for place, event in enumerate(events, seq * PLACES):
                 kind = event[0]
+                if kind == ACCEPTED_EVENT:
+                    continue
                 if kind == TRADE_EVENT:
                     self._trade(event, seq, now)
                 elif kind == RESTED_EVENT:
@@ -283,23 +290,24 @@ class ReadModel:
         symbol, instrument = taker.symbol, taker.instrument
         maker.shown -= qty
         self._take_into_candle(symbol, instrument, price, qty, now)
-        self._trades.append(
-            (trade_id, symbol, instrument, price, qty, taker.side, maker_id, taker_id, seq, now)
-        )
-        for row, open_qty, fee, is_taker in (
-            (maker, maker_open, maker_fee, 0),
-            (taker, taker_open, taker_fee, 1),
-        ):
-            self._fills.append(
-                (
-                    row.id, trade_id, row.account, symbol, row.side, instrument,
-                    price, qty, fee, is_taker, seq, now,
-                )
-            )  # fmt: skip
-            row.open_quantity = open_qty
-            row.status = PARTIALLY_FILLED if open_qty else FILLED
-            row.cost = int(row.cost) + price * qty
-            row.updated_ns, row.updated_seq = now, seq
+        self._trades += (
+            trade_id, symbol, instrument, price, qty, taker.side, maker_id, taker_id, seq, now,
+        )  # fmt: skip
+        self._fills += (
+            maker_id, trade_id, maker.account, symbol, maker.side, instrument,
+            price, qty, maker_fee, 0, seq, now, maker.last_trade,
+            taker_id, trade_id, taker.account, symbol, taker.side, instrument,
+            price, qty, taker_fee, 1, seq, now, taker.last_trade,
+        )  # fmt: skip
+        cost = price * qty
+        maker.last_trade = taker.last_trade = trade_id
+        maker.open_quantity, taker.open_quantity = maker_open, taker_open
+        maker.status = PARTIALLY_FILLED if maker_open else FILLED
+        taker.status = PARTIALLY_FILLED if taker_open else FILLED
+        maker.cost += cost
+        taker.cost += cost
+        maker.updated_ns = taker.updated_ns = now
+        maker.updated_seq = taker.updated_seq = seq
 
     def _take_into_candle(self, symbol: str, instrument: int, price: int, qty: int, now: int) -> None:
         tick_size, lot_size = self._grids[instrument]
@@ -353,6 +361,7 @@ class ReadModel:
             if found is None:
                 raise ReadModelError(f"no row of order {order_id}; the tables end with {self.position.seq}")
             row = self._rows[order_id] = OrderRow(*found)
+            row.cost = int(row.cost)
         if order_id <= self.position.seq:
             self._changed[order_id] = row
         return row
@@ -377,16 +386,24 @@ class ReadModel:
             self.db.execute(sql.PUT_REVOCATION, revoked)
         if self._placed:
             started = perf_counter_ns()
-            many(sql.INSERT_ORDER, map(_columns, self._placed))
+            self._put(sql.INSERT_ORDERS, list(chain.from_iterable(map(_columns, self._placed))))
             self._insert.observe(words, (perf_counter_ns() - started) // len(self._placed))
         if self._changed:
             started = perf_counter_ns()
             many(sql.UPDATE_ORDER, map(_changes, self._changed.values()))
             self._update.observe(words, (perf_counter_ns() - started) // len(self._changed))
         if self._trades:
-            many(sql.INSERT_TRADE, self._trades)
-            many(sql.INSERT_FILL, self._fills)
+            self._put(sql.INSERT_TRADES, self._trades)
+            self._put(sql.INSERT_FILLS, self._fills)
             self._flush_candles()
+
+    def _put(self, inserts: tuple[tuple[int, str], ...], bindings: list[Any]) -> None:
+        """Insert row after row; `inserts` is what `sql.by_rows` gives."""
+        execute, at = self.db.execute, 0
+        for many, statement in inserts:
+            for _ in range((len(bindings) - at) // many):
+                execute(statement, bindings[at : at + many])
+                at += many
 
     def _clear(self) -> None:
         """The transaction is done: keep what is still open, within the cap."""
@@ -397,8 +414,9 @@ class ReadModel:
         for row in self._changed.values():
             if row.status > PARTIALLY_FILLED:
                 del rows[row.id]
-        while len(rows) > OPEN_ROWS_MAX:
-            del rows[next(iter(rows))]
+        # In one go: taking the first of a dict walks over the slots of those taken before it.
+        for order_id in list(islice(rows, max(0, len(rows) - OPEN_ROWS_MAX))):
+            del rows[order_id]
         self._changed.clear()
         for done in (self._placed, self._trades, self._fills, self._defined, self._revoked, self._seconds):
             done.clear()
@@ -439,6 +457,7 @@ class ReadModel:
         execute, many = self.db.execute, self.db.executemany
         execute(sql.BEGIN)
         try:
+            last_trades = {row[0]: row[1] for row in execute(sql.OPEN_ORDERS_LAST_TRADES)}
             execute(sql.FORGET_OPEN_ORDERS)
             many(
                 sql.PUT_INSTRUMENT,
@@ -451,9 +470,9 @@ class ReadModel:
                     for (jti, account), (issued_until, expires) in shard.revocations.items()
                 ),
             )
-            last_trade = execute(sql.LAST_TRADE).get
             for market in shard.markets.values():
                 instrument = market.instrument
+                last_trade = execute(sql.LAST_TRADE, (instrument.symbol,)).get
                 self._grids[instrument.version] = instrument.tick_size, instrument.lot_size
                 many(sql.PUT_TRADE, _trades_of(market))
                 for now, _, _, event in market.trades:
@@ -462,7 +481,14 @@ class ReadModel:
             self._flush_candles()
             for bucket in shard.orders.chunks.values():
                 many(sql.PUT_ORDER, (_columns(_row_of(order)) for order in bucket.values()))
-                many(sql.PUT_FILL, (fill for order in bucket.values() for fill in _fills_of(order)))
+                many(
+                    sql.ADD_FILL,
+                    (
+                        fill
+                        for order in bucket.values()
+                        for fill in _fills_of(order, last_trades.get(order.id, 0))
+                    ),
+                )
             execute(sql.PUT_POSITION, (position.seq, position.chain, epoch, time_ns))
             self._place_orders(shard, position.seq)
             execute(sql.COMMIT)
@@ -523,14 +549,14 @@ def _orders_of(level: Level) -> Iterator[Order]:
 
 def _columns(row: OrderRow) -> tuple[Any, ...]:
     columns = msgspec.structs.astuple(row)
-    if int(row.cost) > sql.INT64_MAX:
+    if row.cost > sql.INT64_MAX:
         return (*columns[:15], str(row.cost), *columns[16:])
     return columns
 
 
 def _changes(row: OrderRow) -> tuple[Any, ...]:
     """The bindings of UPDATE_ORDER."""
-    cost = row.cost if int(row.cost) <= sql.INT64_MAX else str(row.cost)
+    cost = row.cost if row.cost <= sql.INT64_MAX else str(row.cost)
     return (
         row.quantity,
         row.price,
@@ -544,6 +570,7 @@ def _changes(row: OrderRow) -> tuple[Any, ...]:
         row.updated_seq,
         row.shown,
         row.place,
+        row.last_trade,
         row.id,
     )
 
@@ -572,18 +599,21 @@ def _row_of(order: Order) -> OrderRow:
         order.version,
         order.updated_ns,
         order.updated_seq,
+        last_trade=order.fills[-1][3][1] if order.fills else 0,
     )
 
 
-def _fills_of(order: Order) -> Iterator[tuple[Any, ...]]:
+def _fills_of(order: Order, before: int) -> Iterator[tuple[Any, ...]]:
+    """`before` is the last one that the tables have; a row that is there already is to stay as it is."""
     for time_ns, seq, _, event in order.fills or ():
         _, trade_id, _, taker_id, price, qty, maker_fee, taker_fee, _, _ = event
         is_taker = 1 if taker_id == order.id else 0
         fee = taker_fee if is_taker else maker_fee
         yield (
             order.id, trade_id, order.command.account, order.command.symbol, order.side,
-            order.instrument.version, price, qty, fee, is_taker, seq, time_ns,
+            order.instrument.version, price, qty, fee, is_taker, seq, time_ns, before,
         )  # fmt: skip
+        before = trade_id
 
 
 def _trades_of(market: Market) -> Iterator[tuple[Any, ...]]:

@@ -21,24 +21,40 @@ def candle_row(symbol: str, interval_ns: int, candle: Candle) -> tuple[int | str
     )  # fmt: skip
 
 
+ROWS_AT_ONCE = (64, 8, 1)
+"""Rows of one execution: each execution costs about as much as a row."""
+
+
+def by_rows(insert: str) -> tuple[tuple[int, str], ...]:
+    """(bindings, statement) for each number of rows, from the statement of one, which ends with its marks."""
+    head, marks = insert.split("VALUES ")
+    return tuple(
+        (rows * marks.count("?"), f"{head}VALUES {', '.join([marks] * rows)}") for rows in ROWS_AT_ONCE
+    )
+
+
 # --- writing ----------------------------------------------------------------------------------------
 
 GET_ORDER = """
 SELECT id, account, symbol, side, type, time_in_force, quantity, price, stop_price, client_order_id,
        created_ns, instrument, status, reason, open_quantity, cost, version, updated_ns, updated_seq, shown,
-       place
+       place, last_trade
 FROM orders WHERE id = ?"""
 INSERT_ORDER = """
 INSERT INTO orders (id, account, symbol, side, type, time_in_force, quantity, price, stop_price,
                     client_order_id, created_ns, instrument, status, reason, open_quantity, cost, version,
-                    updated_ns, updated_seq, shown, place)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                    updated_ns, updated_seq, shown, place, last_trade)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT_ORDERS = by_rows(INSERT_ORDER)
 UPDATE_ORDER = """
 UPDATE orders SET quantity = ?, price = ?, instrument = ?, status = ?, reason = ?, open_quantity = ?,
-                  cost = ?, version = ?, updated_ns = ?, updated_seq = ?, shown = ?, place = ?
+                  cost = ?, version = ?, updated_ns = ?, updated_seq = ?, shown = ?, place = ?,
+                  last_trade = ?
 WHERE id = ?"""
 INSERT_TRADE = "INSERT INTO trades VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-INSERT_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_TRADES = by_rows(INSERT_TRADE)
+INSERT_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_FILLS = by_rows(INSERT_FILL)
 INSERT_INSTRUMENT = "INSERT INTO instruments VALUES (?, ?, ?, ?, ?, ?)"
 PUT_REVOCATION = """
 INSERT INTO revocations VALUES (?, ?, ?, ?, ?)
@@ -72,14 +88,15 @@ FORGET_EVERYTHING = tuple(
 
 # --- bridging a gap from a snapshot -----------------------------------------------------------------
 
-LAST_TRADE = "SELECT coalesce(max(id), 0) FROM trades"
+LAST_TRADE = "SELECT coalesce(max(id), 0) FROM trades WHERE symbol = ?"
+OPEN_ORDERS_LAST_TRADES = "SELECT id, last_trade FROM orders WHERE status IN (1, 2)"
 PLACE_ORDER = "UPDATE orders SET shown = ?, place = ? WHERE id = ?"
 BOOK_IS_UNKNOWN = "SELECT 1 FROM position WHERE NOT book_known"
 BOOK_IS_KNOWN = "UPDATE position SET book_known = 1"
 FORGET_OPEN_ORDERS = "DELETE FROM orders WHERE status IN (1, 2)"
 PUT_ORDER = INSERT_ORDER.replace("INSERT", "INSERT OR REPLACE", 1)
 PUT_TRADE = INSERT_TRADE.replace("INSERT", "INSERT OR REPLACE", 1)
-PUT_FILL = INSERT_FILL.replace("INSERT", "INSERT OR REPLACE", 1)
+ADD_FILL = INSERT_FILL.replace("INSERT", "INSERT OR IGNORE", 1)
 PUT_INSTRUMENT = INSERT_INSTRUMENT.replace("INSERT", "INSERT OR REPLACE", 1)
 
 # --- reading, newest first --------------------------------------------------------------------------
@@ -108,9 +125,19 @@ WHERE (?3 = '' OR symbol = ?3) AND (?4 = 0 OR status = ?4) ORDER BY id DESC LIMI
 LAST_ORDER_LOOKED_AT = "SELECT id FROM orders WHERE account = ? AND id < ? ORDER BY id DESC LIMIT 1 OFFSET ?"
 _FILL = """SELECT trade_id, order_id, symbol, side, instrument, price, quantity, fee, is_taker, seq,
        time_ns FROM """
-# Of the latest fills of one order, oldest first.
+# The latest fills of one order, newest first, each found by the one after it.
+# ?1 account, ?2 order, ?3 its last trade, ?4 rows
 ORDER_FILLS = (
-    "SELECT * FROM (" + _FILL + "fills WHERE order_id = ? ORDER BY trade_id DESC LIMIT ?) ORDER BY trade_id"
+    """WITH RECURSIVE latest AS (
+    SELECT * FROM fills WHERE account = ?1 AND trade_id = ?3 AND order_id = ?2
+    UNION ALL
+    SELECT fills.* FROM latest CROSS JOIN fills
+    WHERE fills.account = ?1 AND fills.trade_id = latest.trade_before AND fills.order_id = ?2
+    LIMIT ?4
+)
+"""
+    + _FILL
+    + "latest"
 )
 # ?1 account, ?2 and ?3 before this trade and order, ?4 symbol or '', ?5 rows, ?6 rows looked at
 LIST_FILLS = (

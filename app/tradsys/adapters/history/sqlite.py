@@ -17,6 +17,8 @@ BUSY_TIMEOUT_MS = 5_000
 STATEMENTS_MAX = 128
 """Prepared statements kept per connection. More than `sql.py` has, because the cache of apsw moves on by one
 place with each execution: a statement is prepared again once so many others have run since its last use."""
+WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
+"""One thread has the writing connection, so SQLite need not take a mutex for each value that is bound."""
 JOURNAL_SIZE_LIMIT = 64 << 20
 """The write-ahead log shrinks to this after a checkpoint, bytes."""
 
@@ -43,6 +45,10 @@ class SchemaTooNew(Exception):
 
     def __init__(self, found: int) -> None:
         super().__init__(f"the read model has schema {found}, this release knows {SCHEMA_VERSION}")
+
+
+class SchemaDiffers(Exception):
+    """The file has not been brought up to this release's schema yet, or a newer one has had it since."""
 
 
 class Pragmas(Struct, frozen=True):
@@ -94,7 +100,7 @@ def open_database(path: Path, pragmas: Pragmas) -> apsw.Connection:
     Raises SqliteTooOld, SchemaTooNew, and what apsw has for a file that is damaged or no database.
     """
     check_version(apsw.sqlite_lib_version())
-    db = apsw.Connection(str(path), statementcachesize=STATEMENTS_MAX)
+    db = apsw.Connection(str(path), flags=WRITING, statementcachesize=STATEMENTS_MAX)
     try:
         db.set_busy_timeout(BUSY_TIMEOUT_MS)
         pragmas.apply(db)
@@ -106,10 +112,16 @@ def open_database(path: Path, pragmas: Pragmas) -> apsw.Connection:
 
 
 def open_for_reading(path: Path, pragmas: Pragmas) -> apsw.Connection:
-    """A connection that can't write. Raises apsw.CantOpenError while the file does not exist yet."""
+    """A connection that can't write.
+
+    Raises apsw.CantOpenError while the file does not exist yet, SchemaDiffers until it is this release's.
+    """
     check_version(apsw.sqlite_lib_version())
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=STATEMENTS_MAX)
     db.set_busy_timeout(BUSY_TIMEOUT_MS)
+    if db.pragma("user_version") != SCHEMA_VERSION:
+        db.close()
+        raise SchemaDiffers
     db.pragma("query_only", True)
     db.pragma("cache_size", pragmas.cache_size)
     db.pragma("temp_store", 2)
