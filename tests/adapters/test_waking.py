@@ -42,6 +42,19 @@ def test_who_sleeps_is_woken_by_what_is_published_and_only_once(page, tmp_path):
     assert os.read(sleeper.pipe, 10) == b"\0"
 
 
+def test_the_pipe_is_emptied_when_the_news_is_out_and_before_the_next_sleep_at_the_latest(page, tmp_path):
+    bells, sleeper = Bells(page.words, str(tmp_path)), Sleeper(page.words, str(tmp_path), "feed")
+    for seq, empty in ((6, sleeper.quiet), (7, lambda: sleeper.asleep(7))):
+        assert sleeper.asleep(seq - 1)
+        page.publish(seq, 1, 600)
+        bells.ring()
+        sleeper.awake()
+
+        assert rung(sleeper)
+        empty()
+        assert not rung(sleeper)
+
+
 def test_who_is_awake_costs_no_system_call(page, tmp_path):
     bells, sleeper = Bells(page.words, str(tmp_path)), Sleeper(page.words, str(tmp_path), "feed")
 

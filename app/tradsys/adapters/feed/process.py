@@ -70,6 +70,7 @@ class Sleeper(Protocol):
 
     def asleep(self, seen_seq: int, /) -> bool: ...
     def awake(self) -> None: ...
+    def quiet(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -273,6 +274,7 @@ class Feed:
             self._fault = fault
             self._stop.set()
             return
+        self._sleeper.quiet()
         if turn is not None or not self._sleeper.asleep(self._follower.seq):
             asyncio.get_running_loop().call_soon(self._step)
 

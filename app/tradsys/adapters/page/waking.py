@@ -31,7 +31,7 @@ def pipe_path(directory: str, follower: str) -> str:
 
 
 class Sleeper:
-    """A follower's side. `pipe` is readable after a waking; call `awake` then."""
+    """A follower's side. `pipe` is readable after a waking, until `quiet`; call `awake` then."""
 
     def __init__(self, words: memoryview[int], directory: str, follower: str) -> None:
         """Raises OSError if the pipe can't be had."""
@@ -45,9 +45,11 @@ class Sleeper:
         # Not from 1: an engine may remember a number of this follower's last life.
         self._sleeps = time.time_ns()
         self._barrier = Lock()
+        self._rung = False
 
     def asleep(self, seen_seq: int) -> bool:
         """From here on the engine wakes; False: something was published after `seen_seq`, don't wait."""
+        self.quiet()
         self._sleeps += 1
         self._words[self._word] = self._sleeps
         with self._barrier:
@@ -58,10 +60,16 @@ class Sleeper:
         return False
 
     def awake(self) -> None:
-        """Empty the pipe; the engine need not wake any more."""
+        """The engine need not wake any more."""
         self._words[self._word] = 0
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.pipe, 4096)
+        self._rung = True
+
+    def quiet(self) -> None:
+        """Empty the pipe. It takes a system call, which can wait until the news is out."""
+        if self._rung:
+            self._rung = False
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.pipe, 64)
 
     def close(self) -> None:
         self._words[self._word] = 0
