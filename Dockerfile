@@ -32,7 +32,7 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir 
 # As `make compile` does; compiled in a copy, because mypyc would read everything that lies beside it.
 RUN packages=$(/opt/tradsys/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     && mkdir /src/compiled && cp -r "$packages/tradsys" /src/compiled/ && cd /src/compiled \
-    && { /opt/build/bin/mypyc tradsys/core/order.py tradsys/core/book.py >mypyc.log 2>&1 || { cat mypyc.log; exit 1; }; } \
+    && { /opt/build/bin/mypyc $(cat /src/app/compiled.txt) >mypyc.log 2>&1 || { cat mypyc.log; exit 1; }; } \
     && rm -rf build && cp --parents $(find . -name '*.so') "$packages/"
 RUN /opt/build/bin/cyclonedx-py environment --output-reproducible --output-format JSON \
     --output-file /opt/tradsys/sbom.cdx.json /opt/tradsys/bin/python

@@ -97,8 +97,8 @@ def test_it_runs_as_nobody_special_on_a_root_that_can_not_be_written(venue):
     assert "CapEff:\t0000000000000000" in status
 
 
-def test_its_book_is_compiled_and_its_messages_are_generated(docker):
-    program = "import tradsys.core.book as book, tradsys.v1.orders_pb2; print(book.__file__)"
+def test_its_core_is_compiled_and_its_messages_are_generated(docker):
+    program = "import tradsys.core.shard as shard, tradsys.v1.orders_pb2; print(shard.__file__)"
 
     assert in_image(docker, images.APP, program).endswith(".so")
 
