@@ -78,7 +78,7 @@ test: $(DEV_ENV) packages ## Check everything: style, types, layers, tests with 
 	@$(STAGE) 400 types $(BIN)/mypy
 	@$(STAGE) 200 layers $(BIN)/lint-imports
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(STAGE) 2400 tests bash -c '$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal || \
+	@$(STAGE) 2400 tests bash -c '$(BIN)/coverage run -m pytest -q -n 3 --durations 25 --dist worksteal || \
 	    { echo "── once more, alone, what failed beside others:"; $(BIN)/coverage run -m pytest -q --last-failed; }'
 	@$(STAGE) 200 coverage $(BIN)/python tests/coverage_gate.py
 	@$(STAGE) 900 planted $(BIN)/python tests/planted/run.py
@@ -142,8 +142,8 @@ reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D3=1000 COUNT_D4=50
 reliability_tests := tests/reliability tests/security/test_fuzz_api.py tests/security/test_fuzz_decoders.py \
     tests/security/test_fuzz_json.py tests/security/test_cross_account.py \
     tests/gateway/test_failures.py tests/gateway/test_hostile_clients.py
-all_counts = $(BIN)/pytest -q --durations 10 $(reliability_tests)
-beside = -n 2 --dist worksteal
+all_counts = $(BIN)/pytest -q --durations 25 $(reliability_tests)
+beside = -n 3 --dist worksteal
 
 .PHONY: reliability
 reliability: $(DEV_ENV) packages ## Kill, cut, flip, tear, fill the disk, fuzz, at full counts (≤ 12 minutes).
