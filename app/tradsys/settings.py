@@ -225,7 +225,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     segment_bytes: Annotated[Bytes, Meta(ge=1 << 20, le=4 << 30)] = 64 << 20
     """Size of a journal segment; the next one is prepared ahead."""
     snapshot_every: Annotated[int, Meta(ge=1, extra={"unit": "commands"})] = 50_000
-    """How often history makes a snapshot; a start replays what came after it, about a second for 50,000."""
+    """How often history makes a snapshot; twice as rarely if they are expensive. A start replays the rest."""
 
     profile: Literal["hft", "baseline"] = "hft"
     """`hft` is our own loop with msgspec; `baseline` is gunicorn, meinheld and ujson, to compare with."""

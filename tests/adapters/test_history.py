@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +23,7 @@ from tests.adapters.journalled import last_seq
 from tradsys import metrics
 from tradsys.adapters.history import follower, syncing
 from tradsys.adapters.history.process import EXIT_JOURNAL
-from tradsys.adapters.history.readmodel import ReadModel
+from tradsys.adapters.history.readmodel import ReadModel, ReadModelMoved
 from tradsys.adapters.history.snapshots import KEPT, SnapshotStore
 from tradsys.adapters.history.sqlite import Pragmas
 from tradsys.adapters.log.files import OsFiles
@@ -84,17 +87,44 @@ def test_after_kills_at_random_moments_the_read_model_is_a_replay_of_the_journal
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
 
 
-def test_a_clean_end_leaves_nothing_to_replay(engine, tmp_path):
-    history = HistoryProcess(tmp_path)
-    engine.trade(500)
-
-    assert history.terminate() == 0
+def test_a_clean_end_leaves_a_snapshot_of_everything(engine, tmp_path, monkeypatch):
+    monkeypatch.setattr(follower, "LAST_SNAPSHOT_COMMANDS_MIN", 500)
+    with HistoryThread(tmp_path, engine.page):
+        engine.trade(500)
 
     newest, damaged = SnapshotStore(tmp_path).newest(Shard.restore)
     assert newest is not None and damaged == []
     assert newest.header.seq == engine.seq == engine.page.durable_seq
     assert newest.shard.state_hash() == newest.state_hash == engine.recording.shard.state_hash()
     assert rows(tmp_path / "readmodel.db")["position"] == [(engine.seq,)]
+
+
+def test_a_clean_end_does_not_wait_for_a_snapshot_of_a_few_commands(engine, tmp_path):
+    history = HistoryProcess(tmp_path)
+    engine.trade(500)
+
+    assert history.terminate() == 0
+
+    assert list(tmp_path.glob("snapshot-*")) == []
+    assert engine.seq == engine.page.durable_seq
+    assert rows(tmp_path / "readmodel.db")["position"] == [(engine.seq,)]
+
+
+def test_a_clean_end_gives_up_a_snapshot_that_nobody_needs(engine, tmp_path, monkeypatch):
+    forever = [sys.executable, "-c", "import time; time.sleep(600)"]
+    verifying: list[subprocess.Popen[bytes]] = []
+
+    def verify(store: SnapshotStore, written: Path) -> subprocess.Popen[bytes]:
+        verifying.append(subprocess.Popen(forever, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return verifying[-1]
+
+    monkeypatch.setattr(SnapshotStore, "verify", verify)
+    with HistoryThread(tmp_path, engine.page, snapshot_every=300):
+        engine.trade(500)
+        until("it is verified", lambda: verifying)
+
+    assert [one.returncode for one in verifying] == [-signal.SIGKILL]
+    assert list(tmp_path.glob("snapshot-*")) == []
 
 
 class GatedFiles(OsFiles):
@@ -155,7 +185,8 @@ def test_a_failed_sync_poisons_the_page_and_an_engine_that_recovered_is_followed
         assert "a sync of the journal has failed" in history.not_ready()
 
         files.error = None
-        lost = [frame for frame in engine.recording.frames if last_seq(frame) > engine.log.seq]
+        published = engine.page.published_seq
+        lost = [frame for frame in engine.recording.frames if last_seq(frame) > published]
         engine.begin()
         for frame in lost:
             engine.log.append(frame.first_seq, frame.time_ns, frame.entries)
@@ -189,9 +220,10 @@ def test_events_that_a_replay_does_not_give_end_the_process_with_their_number(en
 
 
 def follow(engine: Engine, snapshot_every: int = 10**9) -> str:
-    """History runs until it has everything, and ends cleanly. Returns its state hash."""
+    """History runs until it has everything, in a snapshot too, and ends cleanly. Returns its state hash."""
     with HistoryThread(engine.directory, engine.page, snapshot_every=snapshot_every) as thread:
         thread.wait_for(engine.seq)
+        thread.snapshot()
         return thread.history.follower.state_hash().result(30).state_hash
 
 
@@ -224,10 +256,21 @@ def test_a_read_model_that_can_not_be_used_is_made_again(engine, tmp_path, damag
     assert (tmp_path / "readmodel.db.aside").exists() == (damage != "missing")
 
 
-@pytest.mark.parametrize("error", [apsw.FullError("planted"), apsw.CorruptError("planted")])
-def test_a_full_disk_is_waited_for_and_a_damaged_file_is_made_again(engine, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [apsw.FullError("planted"), apsw.FullError("planted")],
+        [apsw.CorruptError("planted")],
+        [ReadModelMoved(Path("readmodel.db")), ReadModelMoved(Path("readmodel.db"))],
+        [apsw.BusyError("planted"), ReadModelMoved(Path("readmodel.db"))],
+    ],
+    ids=["full", "damaged", "rebuilt twice", "rebuilt and being rebuilt"],
+)
+def test_a_full_disk_or_a_rebuild_is_waited_for_and_a_damaged_file_is_made_again(
+    engine, tmp_path, monkeypatch, errors
+):
     monkeypatch.setattr(follower, "RETRY_S", 0.01)
-    write, failures = ReadModel.write, [error, error] if isinstance(error, apsw.FullError) else [error]
+    write, failures = ReadModel.write, [*errors]
 
     def failing(model: ReadModel, frames: list, chain: bytes) -> None:
         if model.position.seq > 300 and failures:
@@ -242,7 +285,7 @@ def test_a_full_disk_is_waited_for_and_a_damaged_file_is_made_again(engine, tmp_
         thread.wait_for(engine.seq)
 
     assert failures == []
-    assert (tmp_path / "readmodel.db.aside").exists() == isinstance(error, apsw.CorruptError)
+    assert (tmp_path / "readmodel.db.aside").exists() == isinstance(errors[0], apsw.CorruptError)
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
 
 

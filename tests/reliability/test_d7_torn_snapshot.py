@@ -32,6 +32,7 @@ def directory(tmp_path_factory):
         engine.trade(1_000)
         with HistoryThread(directory, engine.page) as thread:
             thread.wait_for(engine.seq)
+            thread.snapshot()
     engine.trade(200)
     engine.log.sync()
     directory.joinpath("state").write_text(engine.recording.shard.state_hash())

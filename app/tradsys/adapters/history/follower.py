@@ -17,6 +17,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
@@ -33,6 +34,7 @@ from msgspec import Struct
 from tradsys import metrics
 from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelMoved
 from tradsys.adapters.history.retention import Needed, first_seq_of, retire
+from tradsys.adapters.history.schedule import Schedule
 from tradsys.adapters.history.snapshots import (
     KEPT,
     Damaged,
@@ -58,6 +60,8 @@ SWITCH_INTERVAL_S = 0.0005
 RETRY_S = 1.0
 FINISH_S = 5.0
 """How much of its backlog a history that was told to stop still works off."""
+LAST_SNAPSHOT_COMMANDS_MIN = 20_000
+"""Fewer are replayed within a third of a second: an end does not wait for a snapshot of them."""
 YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER = 10_000, 10, 1 << 30
 
 _UNREADABLE = (apsw.CorruptError, apsw.NotADBError)
@@ -120,6 +124,9 @@ class _Verifying(Struct):
     path: Path
     process: Popen[bytes]
     asked_by: list[Future[Snapshot]]
+    write_s: float
+    children_s: float
+    """CPU time of all children that had ended when it was begun."""
 
 
 class Follower:
@@ -147,13 +154,15 @@ class Follower:
         self._snapshots = snapshots
         self._segments = segments
         self._snapshot_every = snapshot_every
+        self._schedule: Schedule
         self._words = words
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._wanted: list[Future[Snapshot]] = []
         self._verifying: _Verifying | None = None
-        self._snapshot_seq = 0
+        self._verified_seq = 0
+        """What a start finds in the newest snapshot."""
         self._pending: list[Frame] = []
         self._pending_commands = 0
         self.shard = Shard(shard_name)
@@ -170,7 +179,7 @@ class Follower:
     # --- asked for by other threads -----------------------------------------------------------------
 
     def stop(self) -> None:
-        """Follow to what is durable, write a last snapshot, and return from `run`."""
+        """Follow to what is durable, write a last snapshot if the next start needs one, return from `run`."""
         self._stop.set()
         self._wake.set()
 
@@ -217,18 +226,13 @@ class Follower:
             self._wake.clear()
 
     def finish(self) -> None:
-        """After `run` and the last sync: follow to the end, and leave a snapshot, so that the next start
-        has little to replay. A long way that is left is left to that start, too."""
+        """After `run` and the last sync: follow to the end, and see that the next start has little to replay.
+        A long way that is left is left to that start, too."""
         if self._started:
             end = monotonic() + FINISH_S
             self._advance(lambda: monotonic() > end)
-            if self._verifying is not None:
-                self._accept(self._verifying)
-            self._tend()
-            if self._verifying is None and self.position.seq > self._snapshot_seq:
-                self._begin_snapshot()
-            if self._verifying is not None:
-                self._accept(self._verifying)
+            self._take_requests()
+            self._finish_snapshots()
             self._reader.close()
             self.readmodel.close()
 
@@ -297,26 +301,30 @@ class Follower:
 
     def _tend(self) -> None:
         """What else is due: requests, snapshots, and the end of a verification."""
-        while True:
-            try:
-                request = self._requests.get_nowait()
-            except Empty:
-                break
-            request()
+        self._take_requests()
         verifying = self._verifying
         if verifying is not None:
             if verifying.process.poll() is None:
                 return
             self._accept(verifying)
-        if self._wanted or self.position.seq - self._snapshot_seq >= self._snapshot_every:
+        due = not self._stop.is_set() and self._schedule.due(self.position.seq, self.lag[0], monotonic())
+        if self._wanted or due:
             self._begin_snapshot()
+
+    def _take_requests(self) -> None:
+        while True:
+            try:
+                request = self._requests.get_nowait()
+            except Empty:
+                return
+            request()
 
     # --- snapshots ----------------------------------------------------------------------------------
 
     def _begin_snapshot(self) -> None:
         """Write one, and let another process load it; the replay waits only for the first."""
         wanted, self._wanted = self._wanted, []
-        self._snapshot_seq = self.position.seq
+        self._schedule.began(self.position.seq, monotonic())
         started = perf_counter_ns()
         try:
             if not self.position.seq:
@@ -327,10 +335,17 @@ class Follower:
         except SnapshotFailed as error:
             self._snapshot_failed(error, wanted)
             return
-        self._words[metrics.SNAPSHOT_DURATION.word()] = perf_counter_ns() - started
+        took_ns = self._words[metrics.SNAPSHOT_DURATION.word()] = perf_counter_ns() - started
         gc.freeze()
-        process = self._snapshots.verify(path)
-        self._verifying = _Verifying(self.position.seq, state_hash, path, process, wanted)
+        self._verifying = _Verifying(
+            self.position.seq,
+            state_hash,
+            path,
+            self._snapshots.verify(path),
+            wanted,
+            took_ns / 1e9,
+            _children_cpu_s(),
+        )
 
     def _snapshot_failed(self, error: SnapshotFailed, wanted: list[Future[Snapshot]]) -> None:
         self._words[metrics.SNAPSHOTS.word("failed")] += 1
@@ -347,14 +362,34 @@ class Follower:
         except SnapshotFailed as error:
             self._snapshot_failed(error, verifying.asked_by)
             return
+        finally:
+            self._schedule.cost(verifying.write_s + _children_cpu_s() - verifying.children_s)
         words[metrics.SNAPSHOTS.word("verified")] += 1
-        words[metrics.SNAPSHOT_SEQ.word()] = verifying.seq
+        self._verified_seq = words[metrics.SNAPSHOT_SEQ.word()] = verifying.seq
         done = Snapshot(verifying.seq, verifying.state_hash, path.name, path.stat().st_size)
         _log.info("snapshot %s, %d bytes, state %s", done.file, done.bytes, done.state_hash)
         for future in verifying.asked_by:
             future.set_result(done)
         self._snapshots.prune()
         self._retire_segments()
+
+    def _finish_snapshots(self) -> None:
+        """One that nobody waits for is given up, unless the next start would have much to replay."""
+
+        def needed() -> bool:
+            return self.position.seq - self._verified_seq >= LAST_SNAPSHOT_COMMANDS_MIN
+
+        verifying = self._verifying
+        if verifying is not None:
+            if verifying.asked_by or needed():
+                self._accept(verifying)
+            else:
+                self._verifying = None
+                self._snapshots.give_up(verifying.path, verifying.process)
+        if self._wanted or needed():
+            self._begin_snapshot()
+            if self._verifying is not None:
+                self._accept(self._verifying)
 
     def _retire_segments(self) -> None:
         kept = [read_header(path) for path in self._snapshots.paths()]
@@ -374,7 +409,8 @@ class Follower:
         """Load the newest snapshot that the journal agrees with, and bring the read model to its place."""
         self._snapshots.prune()
         self._load_snapshot()
-        self._snapshot_seq = self.position.seq
+        self._verified_seq = self.position.seq
+        self._schedule = Schedule(self._snapshot_every, self.position.seq)
         gc.collect()
         gc.freeze()
         try:
@@ -426,6 +462,19 @@ class Follower:
 
     def _start_readmodel(self) -> None:
         """Open the read model; if it is behind the shard, bring it there. Raises _AnotherJournal."""
+        while True:
+            try:
+                self.readmodel = self._readmodel_brought_here()
+                return
+            except ReadModelMoved as moved:
+                _log.info("%s, once more", moved)
+            except apsw.BusyError as error:
+                # Whoever rebuilds it has it for as long as that takes.
+                _log.warning("the read model can't be written: %s", error)
+                if self._stop.wait(RETRY_S):
+                    raise
+
+    def _readmodel_brought_here(self) -> ReadModel:
         model = self._open_readmodel(self._readmodel_path)
         try:
             if model.position.seq > self._progress.durable_seq:
@@ -437,7 +486,7 @@ class Follower:
         except BaseException:
             model.close()
             raise
-        self.readmodel = model
+        return model
 
     def _bring_up(self, model: ReadModel) -> None:
         """Give it what the shard has: from the journal, or, as far as that is gone, from the shard."""
@@ -490,3 +539,9 @@ class Follower:
             file = path.with_name(path.name + suffix)
             if file.exists():
                 file.rename(path.with_name(path.name + ".aside" + suffix))
+
+
+def _children_cpu_s() -> float:
+    """CPU time of the children that have ended; this process has no others than those that verify."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,7 +1,8 @@
 """The history process: its threads, in the order in which they start and end.
 
 start   metrics at once, syncing as soon as an engine has begun, then the replay
-end     the replay stops, the last sync is made, the replay follows to it, a last snapshot is written
+end     the replay stops, the last sync is made, the replay follows to it; a last snapshot if it saves
+        the next start much
 """
 
 from __future__ import annotations

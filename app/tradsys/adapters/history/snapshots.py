@@ -169,6 +169,12 @@ class SnapshotStore:
         sync_directory(self.directory)
         return path
 
+    def give_up(self, written: Path, verifying: subprocess.Popen[bytes]) -> None:
+        """Nobody waits for it: end the verification, remove the file."""
+        verifying.kill()
+        verifying.communicate()
+        written.unlink()
+
     def prune(self) -> list[Path]:
         """Remove what is older than the kept ones, and what a crash left unfinished."""
         gone = self.paths()[KEPT:]
