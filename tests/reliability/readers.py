@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import os
 import resource
 import struct
 import time
@@ -139,11 +140,17 @@ def run(work: Any) -> Any:
     return uvloop.run(work)
 
 
+def _before_readers() -> None:
+    """In life they have machines of their own; here who sends would wait for a CPU behind all of them."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+
+
 @contextlib.contextmanager
 def beside() -> Iterator[ProcessPoolExecutor]:
     """A process beside this one, for what sends orders: here it would wait for the readers' interpreter,
     and the readers for it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _before_readers) as pool:
         pool.submit(time.time).result()
         yield pool
 
