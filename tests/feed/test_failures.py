@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.feed.feed_venue import FeedVenue, feed_venue, same_book, until
+from tradsys.adapters.feed.process import allow_files
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,18 @@ def test_an_order_under_way_is_answered_before_the_feed_ends(venue: FeedVenue) -
     assert (reply["ok"], reply["result"]["status"]) == (True, "new")
     assert trader.order(reply["result"]["order_id"])["status"] == "canceled"
     venue.start()
+
+
+def test_a_feed_that_may_not_open_a_file_for_each_connection_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] == resource.RLIM_INFINITY:
+        pytest.skip("any number of files is allowed")
+    try:
+        allow_files(limits[1] + 1)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limits[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert f"{limits[1] + 1} open files are needed for max_connections, and {limits[1]} are" in caplog.text

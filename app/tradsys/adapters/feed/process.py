@@ -153,7 +153,7 @@ class Feed:
         while not follower.progress.current:
             if await self._stopped_within(0.05):
                 return 0
-        _allow_files(self._connections_max + FILES_BESIDE)
+        allow_files(self._connections_max + FILES_BESIDE)
         try:
             follower.start()
             for (jti, account), (until, expires) in follower.shard.revocations.items():
@@ -429,10 +429,11 @@ class Feed:
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(status, body), None)
 
 
-def _allow_files(count: int) -> None:
+def allow_files(count: int) -> None:
     """Let the process have so many open files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY:
-        count = min(count, hard)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        _log.warning("%d open files are needed for max_connections, and %d are allowed", count, hard)
+        count = hard
     if soft < count:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
