@@ -19,6 +19,7 @@ from tradsys.codec.frame import (
     FRAME_OVERHEAD,
     GENESIS,
     KIND_WORDS,
+    MAGIC,
     SEGMENT_FRAME,
     FrameError,
     RawFrame,
@@ -195,7 +196,9 @@ class LogReader:
 
     def _frame_here(self) -> RawFrame | None:
         """The frame where the reader stands, from what was read before or else from the file."""
-        raw = self._decode(self._data, self.offset - self._data_offset)
+        at = self.offset - self._data_offset
+        # Whoever has read to the end comes back to zeros each time; that it is no frame costs no exception.
+        raw = self._decode(self._data, at) if self._data[at : at + len(MAGIC)] == MAGIC else None
         if raw is None:
             # What was read before ends here, or it is older than what the file holds now.
             self._read_here(self._read_bytes)
