@@ -47,7 +47,7 @@ def commands(
         try:
             yield _command(record, account, grid_for, grid_of_order, now)
         except Problem as problem:
-            yield problem
+            yield problem.kept()
 
 
 def internal_commands(
@@ -64,7 +64,7 @@ def internal_commands(
             record = COMMAND.unpack_from(body, offset + SENDER.size)
             yield scope, _command(record, account, grid_for, grid_of_order, now)
         except Problem as problem:
-            yield scope, problem
+            yield scope, problem.kept()
 
 
 _NO_KEY = bytes(36)

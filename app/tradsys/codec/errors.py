@@ -78,6 +78,11 @@ class Problem(Exception):
         self.retry_after_s = retry_after_s
         self.close = close
 
+    def kept(self) -> Problem:
+        """Itself without where it was raised: kept as a value, it would hold the frames that hold it."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
+
 
 class ErrorBody(Struct):
     code: int

@@ -36,6 +36,7 @@ from tradsys.adapters.page.waking import Bells
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
 from tradsys.compose.addresses import HOST, addresses, browser_origins
 from tradsys.compose.counting import EngineCounters
+from tradsys.compose.garbage import Garbage
 from tradsys.compose.logs import access_log_out
 from tradsys.compose.pieces import (
     EXIT_JOURNAL,
@@ -208,6 +209,7 @@ class Engine:
             self._spins,
             self._gc_threshold,
         )
+        self._garbage = Garbage(self._gc_threshold, self._counters.count_gc)
         spans = spans_of(
             settings,
             exporter_of(settings, "engine"),
@@ -320,8 +322,7 @@ class Engine:
         )
         server.listen()
         # Cycles are rare here (a fault's traceback), and all that lives long is the state, which has none.
-        # So nothing is collected inside a request: between two of them the youngest objects are looked
-        # through, and what survived is set aside for ever. The pause is bounded by the threshold.
+        # So nothing is collected inside a request; see `Garbage`.
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -347,11 +348,7 @@ class Engine:
         self._shown_durable_seq = self.page.durable_seq
         # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
         self._bells.ring()
-        if gc.get_count()[0] > self._gc_threshold:
-            started = time.perf_counter_ns()
-            gc.collect(0)
-            gc.freeze()
-            self._counters.count_gc(time.perf_counter_ns() - started)
+        self._garbage.turn()
         now = time.monotonic_ns()
         if now >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now + HOUSEKEEPING_NS

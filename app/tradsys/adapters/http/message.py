@@ -57,7 +57,21 @@ class _Collector:
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
         self.keep_alive = False
-        self.parser = httptools.HttpRequestParser(self)
+        self._parser: Any = None
+
+    def read(self, data: bytes) -> Any:
+        """Let llhttp read the data; the parser. Raises httptools.HttpParserError."""
+        self._parser = parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Another protocol is on offer. It is ignored, but what a proxy takes for that protocol's bytes
+            # must not be taken for requests here: this one is the last.
+            self.keep_alive = False
+        finally:
+            # The parser holds us: both would be garbage that only the collector finds.
+            self._parser = None
+        return parser
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -68,7 +82,7 @@ class _Collector:
     def on_headers_complete(self) -> None:
         self.complete = True
         # Asked here: where no body follows, the parser has forgotten it when it returns.
-        self.keep_alive = self.parser.should_keep_alive()
+        self.keep_alive = self._parser.should_keep_alive()
 
 
 def read_head(head: bytes, constants: dict[str, Any], headers_max: int) -> Head:
@@ -77,13 +91,8 @@ def read_head(head: bytes, constants: dict[str, Any], headers_max: int) -> Head:
     Raises Refused.
     """
     collector = _Collector()
-    parser = collector.parser
     try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        # Another protocol is on offer. It is ignored, but what a proxy takes for that protocol's bytes must
-        # not be taken for requests here: this one is the last.
-        collector.keep_alive = False
+        parser = collector.read(head)
     except httptools.HttpParserError as error:
         raise _refusal(head) from error
     if not collector.complete:
@@ -127,7 +136,7 @@ def read_head(head: bytes, constants: dict[str, Any], headers_max: int) -> Head:
 def refuse_early(beginning: bytes) -> None:
     """Raises Refused if no head can begin like this: not every client ever sends an empty line."""
     try:
-        _Collector().parser.feed_data(beginning)
+        _Collector().read(beginning)
     except httptools.HttpParserError as error:
         raise _refusal(beginning) from error
 

@@ -403,7 +403,7 @@ class BatchResource:
             order = decode_new_order(raw)
             return place_command(order, req.account, self.desk.grid(order.symbol), now, req.caller_id)
         except Problem as problem:
-            return problem
+            return problem.kept()
 
 
 class CancelBatchResource:
