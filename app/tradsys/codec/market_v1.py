@@ -139,7 +139,7 @@ def orders_of(grid: Grid, market: Market, side: int, levels_max: int, shard: str
     """The orders of the best levels, in priority order."""
     half = market.book.bids if side > 0 else market.book.asks
     rows: list[OrderLevel] = []
-    for rank in half.ranks[: -levels_max - 1 : -1]:
+    for rank in half.best_ranks(levels_max):
         order = half.levels[rank].head
         while order is not None:
             rows.append((grid.price_text(order.price), grid.qty_text(order.shown), f"{shard}-{order.id}"))

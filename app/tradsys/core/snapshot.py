@@ -461,7 +461,7 @@ def _check_keys(shard: Shard) -> None:
 def _check_market(symbol: str, market: Market) -> None:
     bids, asks = market.book.bids, market.book.asks
     for side in (bids, asks, market.buy_stops, market.sell_stops):
-        assert side.ranks == sorted(side.levels), f"{symbol}: levels and ranks differ"
+        assert list(side.ranked()) == sorted(side.levels, reverse=True), f"{symbol}: levels and ranks differ"
         for rank, level in side.levels.items():
             orders = []
             order = level.head

@@ -129,7 +129,7 @@ class _LevelsShown:
         half = self._half
         sign, levels = half.sign, half.levels
         before, known = self._ranks, self._shown
-        ranks = half.ranks[: -self._depth - 1 : -1]
+        ranks = half.best_ranks(self._depth)
         shown = [levels[rank].shown for rank in ranks]
         if ranks == before:
             if shown == known:
@@ -232,7 +232,7 @@ class _OrdersShown:
 
     def _in_view(self) -> list[int]:
         half = self._half
-        return [rank * half.sign for rank in half.ranks[: -self._depth - 1 : -1]]
+        return [rank * half.sign for rank in half.best_ranks(self._depth)]
 
     def _enter(self, price: int) -> list[Row]:
         """A level comes into view: all of its orders, earliest first."""
