@@ -30,6 +30,7 @@ from rich.table import Table
 from loadtests.slo.venue import HOST, free_ports, running_venue
 
 PEER = Path(__file__).parent / "peer"
+BUILD = Path(__file__).parents[2] / "build"
 KEY = "peer-key-of-thirty-two-bytes-long"
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
@@ -82,9 +83,12 @@ def peers_token() -> str:
 
 
 def start_peer(folder: Path, port: int, cpu: int) -> subprocess.Popen[bytes]:
-    subprocess.run(["go", "build", "-o", str(folder / "peer"), "."], cwd=PEER, check=True)
+    # Where Go finds it again, and leaves it if it is current.
+    BUILD.mkdir(exist_ok=True)
+    program = BUILD / "peer"
+    subprocess.run(["go", "build", "-o", str(program), "."], cwd=PEER, check=True)
     process = subprocess.Popen(
-        ["taskset", "-c", str(cpu), str(folder / "peer"), str(port), str(folder / "peer.db")],
+        ["taskset", "-c", str(cpu), str(program), str(port), str(folder / "peer.db")],
         env={**os.environ, "PEER_JWT_KEY": KEY, "GOMAXPROCS": "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

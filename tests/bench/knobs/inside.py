@@ -170,6 +170,13 @@ def traced(one_in: int) -> dict[str, Any]:
     return {"settings": endpoint | {"TRADSYS_TRACING_ONE_IN": str(one_in)}}
 
 
+COLLECTING = (
+    "CPU µs an order",
+    "longest collection, µs",
+    "collecting, µs an order",
+    "collections in 1,000 orders",
+)
+
 INSIDE = (
     Knob(
         "codec",
@@ -191,9 +198,22 @@ INSIDE = (
         choices(
             {"collector": "python", "keyed": True},
             {"keyed": True},
-            ("CPU µs an order", "longest collection, µs", "collecting, µs an order"),
+            COLLECTING,
         ),
         "one order a turn; a pause in the middle of an order is what B never has",
+    ),
+    Knob(
+        "gc_freeze",
+        "CPython's collector",
+        "CPython's collector, what recovery made is frozen",
+        choices({"collector": "python", "keyed": True}, {"collector": "frozen", "keyed": True}, COLLECTING),
+    ),
+    Knob(
+        "gc_percent",
+        "gc_percent 100",
+        "gc_percent 1000",
+        choices({"keyed": True}, {"keyed": True, "settings": {"TRADSYS_GC_PERCENT": "1000"}}, COLLECTING),
+        "200 is the default; with 100 young objects are looked through after 700",
     ),
     Knob("core_apply", "interpreted book", "compiled book", core({"core_only": True})),
     Knob("core_order", "interpreted book", "compiled book", core({}), "the whole order without a socket"),
@@ -201,10 +221,10 @@ INSIDE = (
     Knob("binary_prices", "JSON", "bin.v1", price_forms, "without the frame of the WebSocket"),
     Knob(
         "metrics",
-        "the clock is read, nothing is counted",
+        "clock and plain counts, no histograms",
         "all metrics counted",
         choices({"counting": "off"}, {"counting": "on"}),
-        "less than 2 µs is promised",
+        "less than 2 µs is promised; A is what counts wherever an order passes, B also what a turn adds",
     ),
     Knob(
         "tracing",
