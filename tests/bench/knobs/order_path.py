@@ -32,12 +32,12 @@ from tradsys.adapters.http.baseline import read_order, write_order
 from tradsys.adapters.http.edge import Tally
 from tradsys.cli.stages import Work
 from tradsys.codec.json_v1 import decode_new_order, reply_bytes_of
-from tradsys.compose.counting import EngineCounters
+from tradsys.compose.counting import GATHERED
 from tradsys.core.messages import PlaceOrder
 from tradsys.settings import load
 
-BLOCK = 8
-"""Orders of which one is counted by its stages, too."""
+BLOCK = GATHERED
+"""Orders that are counted together."""
 CLOCK_READINGS = 20_000
 
 
@@ -62,22 +62,6 @@ class Choice(Struct, forbid_unknown_fields=True):
     has some to give."""
     settings: dict[str, str] = {}
     """More settings, by their variables."""
-
-
-class Switched(EngineCounters):
-    """Counters with a null page beside them: orders pass, and nothing is added anywhere."""
-
-    on = True
-
-    def committed(self, started_ns: int) -> None:
-        if self.on:
-            super().committed(started_ns)
-        else:
-            self.answered.clear()
-
-    def keep_house(self, now_ns: int, connections: int, ready: bool) -> None:
-        if self.on:
-            super().keep_house(now_ns, connections, ready)
 
 
 class NoServer:
@@ -107,8 +91,6 @@ class Pauses:
 
 def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
     """Does so many orders through the engine's application, and gives its figures."""
-    if choice.counting:
-        composed.EngineCounters = Switched
     chosen = {"TRADSYS_DATA_DIR": str(place), "TRADSYS_ORDER_POOL_SIZE": str(choice.pool)} | choice.settings
     settings = load(chosen)
     codec = (read_order, write_order) if choice.codec == "ujson" else (decode_new_order, reply_bytes_of)
@@ -135,7 +117,7 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
         for number in range(500)
         for side in (b"buy", b"sell")
     ]
-    app, each_turn = engine.apps[settings.port], engine.each_turn
+    app, commit, each_turn = engine.apps[settings.port], engine._commit_turn, engine.each_turn
     direct = engine.direct(head) if engine.direct is not None else None
     keys = itertools.count()
     refused: list[str] = []
@@ -155,6 +137,7 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
                 environ = head | found
                 environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
                 app(environ, start_response)
+            commit()
             each_turn()
         assert not refused, refused[:3]
 
@@ -180,9 +163,19 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
             "collections in 1,000 orders": len(pauses.seen) / count * 1e3,
         }
 
+    counters = engine._counters
+    committed, keep_house = counters.committed, counters.keep_house
+
+    def nothing(*_: object) -> None:
+        counters.answered.clear()
+
     def block(on: bool) -> float:
-        """CPU µs an order."""
-        Switched.on = on
+        """CPU µs an order. Where nothing is counted the same calls are made."""
+        counters.answered.clear()
+        counters._writes.clear()
+        counters._orders, counters._seq = 0, counters._journal.seq
+        counters._counted_seq = counters._seq
+        counters.committed, counters.keep_house = (committed, keep_house) if on else (nothing, nothing)
         began = time.process_time_ns()
         some(BLOCK)
         return (time.process_time_ns() - began) / BLOCK / 1e3
