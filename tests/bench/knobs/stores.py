@@ -28,7 +28,10 @@ def statements(folder: Path, effort: Effort) -> Iterator[tuple[Side, Side]]:
     work = {
         "get": (sql.GET_ORDER, [(number,) for number in ids]),
         "insert": (sql.INSERT_ORDER, [readmodel_statements.row(rows + 1 + i) for i in range(len(ids))]),
-        "update": (sql.UPDATE_ORDER, [(10, 50_000, 0, 3, 0, 0, 1, 0, 1, 1, 0, 0, 0, number) for number in ids]),
+        "update": (
+            sql.UPDATE_ORDER,
+            [(10, 50_000, 0, 3, 0, 0, 1, 0, 1, 1, 0, 0, 0, number) for number in ids],
+        ),
     }
     sides = []
     with contextlib.ExitStack() as open_:
