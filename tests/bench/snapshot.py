@@ -32,7 +32,7 @@ RATE = 1_000.0
 
 def measure(bench: Bench) -> None:
     orders = bench.sized(ORDERS, 10_000, "ORDERS")
-    rounds, seconds = bench.sized(3, 1, "ROUNDS"), bench.sized(8, 1, "SECONDS_EACH")
+    rounds, seconds = bench.sized(2, 1, "ROUNDS"), bench.sized(8, 1, "SECONDS_EACH")
     with (
         tempfile.TemporaryDirectory(prefix="snapshot-") as place,
         pinned_venue(Path(place), ("engine", "history"), segment_bytes=256 << 20) as venue,

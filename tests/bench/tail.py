@@ -25,7 +25,7 @@ from tests.bench.sender import Lane, Offered, drive, offer, request
 from tradsys.client.http import Connection
 
 CONNECTIONS = 16
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 """Of what a closed loop reaches."""
 MODERATE = 0.3
 PERCENTS = (50.0, 99.0, 99.9)
@@ -53,7 +53,7 @@ def _endless(requests: list[bytes], first: int) -> Lane:
 
 
 def measure(bench: Bench) -> None:
-    seconds = bench.sized(5, 1, "SECONDS_EACH")
+    seconds = bench.sized(4, 1, "SECONDS_EACH")
     with (
         tempfile.TemporaryDirectory(prefix="tail-") as place,
         pinned_venue(Path(place), ("engine", "history")) as venue,
