@@ -158,13 +158,13 @@ def test_nobody_looks_for_garbage_while_there_is_none_and_everybody_when_there_i
             circle.append(circle)
         kept.extend([] for _ in range(20))
         before = len(pauses)
-        garbage.turn()
+        garbage.turn(0)
         return len(pauses) - before
 
     gc.collect()
     gc.disable()
     try:
-        garbage.turn()
+        garbage.turn(0)
         clean = [turn() for _ in range(CLEAN_MIN + 2 * (UNSEEN_MAX + 1))]
         dirty = [turn(circles=2) for _ in range(3 * (UNSEEN_MAX + 1))]
     finally:
@@ -174,3 +174,25 @@ def test_nobody_looks_for_garbage_while_there_is_none_and_everybody_when_there_i
     assert sum(clean[:CLEAN_MIN]) >= CLEAN_MIN - 1
     assert sum(clean[CLEAN_MIN:]) <= 3
     assert sum(dirty) >= 2 * (UNSEEN_MAX + 1), "once some is found, it is looked for each time"
+
+
+def test_what_is_young_is_looked_through_after_some_commands_however_many_old_objects_were_freed() -> None:
+    pauses: list[int] = []
+    garbage = Garbage(threshold=80, count_pause=pauses.append)
+    kept: list[list[Any]] = [[] for _ in range(1_000)]
+    gc.collect()
+    gc.disable()
+    try:
+        garbage.turn(0)
+        pauses.clear()
+        looks = []
+        for seq in range(1, 31):
+            kept[seq] = []
+            garbage.turn(seq)
+            looks.append(len(pauses))
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+    assert looks[8] == 0
+    assert looks[-1] == 3

@@ -348,7 +348,7 @@ class Engine:
         self._shown_durable_seq = self.page.durable_seq
         # Here, not where a frame is appended: the replies of the turn are on their way before a follower is.
         self._bells.ring()
-        self._garbage.turn()
+        self._garbage.turn(self.venue.seq)
         now = time.monotonic_ns()
         if now >= self._next_housekeeping_ns:
             self._next_housekeeping_ns = now + HOUSEKEEPING_NS

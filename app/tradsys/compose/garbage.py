@@ -17,6 +17,9 @@ CLEAN_MIN = 64
 """So many looks in a row have to find nothing before any is left out."""
 UNSEEN_MAX = 15
 """Then so many times of sixteen the young objects are set aside unseen."""
+OBJECTS_A_COMMAND = 8
+"""More than a command leaves behind. Python counts what is made less what is freed, however old that was:
+where as many orders go as come its count stands still, while what is young grows."""
 
 
 class Garbage:
@@ -26,15 +29,19 @@ class Garbage:
         """`threshold`: how many young objects are worth anything; `count_pause` hears of each look, in ns."""
         self.threshold = threshold
         self._count_pause = count_pause
+        self._commands_max = max(1, threshold // OBJECTS_A_COMMAND)
+        self._seq = 0
+        """Of the last command when it was last due."""
         self._clean = 0
         """Looks since the last one that found something."""
         self._unseen = 0
         """So many times more they are set aside without one."""
 
-    def turn(self) -> None:
-        """Do what is due; far less than a microsecond if nothing is."""
-        if gc.get_count()[0] <= self.threshold:
+    def turn(self, seq: int) -> None:
+        """Do what is due after command `seq`; far less than a microsecond if nothing is."""
+        if seq - self._seq < self._commands_max and gc.get_count()[0] <= self.threshold:
             return
+        self._seq = seq
         if self._unseen:
             self._unseen -= 1
         else:
