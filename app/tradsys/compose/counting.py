@@ -122,9 +122,9 @@ class EngineCounters:
         for _, ended_ns, seq, orders in writes:
             writes_of[seq - counted] += 1
             counted = seq
-            for index in range(first, orders):
+            for times in answered[first:orders]:
                 # `Gathered.count`, written out: this is for every order.
-                took = ended_ns - answered[index][0]
+                took = ended_ns - times[0]
                 within[bisect_left(bounds, took)] += 1
                 sum_ns += took
             first = orders
