@@ -25,7 +25,8 @@ def test_nothing_acknowledged_is_lost_or_done_twice_by_kill_9(tmp_path):
     draw = random.Random(int(os.environ.get("SEED", "1")))
     venue = RunningVenue(tmp_path, ("engine", "history"), snapshot_every=2_000, segment_bytes=1 << 20)
     venue.start()
-    load = Load(venue)
+    # A hundred kills take minutes, and the oracle's book is a list: few orders, all of them looked at.
+    load = Load(venue, rest_s=0.02)
     load.start()
     slowest_s = 0.0
     try:
