@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.over_grpc import Caller, caller, ended, failing, limit
+from tests.gateway.over_grpc import Caller, Failed, caller, ended, failing, limit
 from tradsys.v1 import orders_pb2 as pb
 
 
@@ -71,7 +71,11 @@ def test_orders_that_left_memory_are_found_all_the_same(venue, market):
         a.cancel(order_id)
         page = pb.ListOrdersResponse()
         while not page.orders:
-            page = a.list(symbol=market, status=pb.ORDER_STATUS_CANCELED)
+            # The read model follows: for a moment it knows neither the order nor the symbol.
+            try:
+                page = a.list(symbol=market, status=pb.ORDER_STATUS_CANCELED)
+            except Failed as not_yet:
+                assert not_yet.status == "NOT_FOUND"
 
     assert [(one.order_id, one.reason) for one in page.orders] == [(order_id, "requested")]
 

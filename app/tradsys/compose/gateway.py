@@ -34,6 +34,8 @@ from tradsys.core.messages import RevokeToken
 from tradsys.exposition import Samples
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 
+FEEDS_S = 30.0
+"""So long a gateway that begins is not ready while a shard's feed is not heard: it takes nothing for that."""
 ESTABLISHED = "01"
 """State of a connection in /proc/net/tcp."""
 
@@ -106,6 +108,15 @@ def _serve(settings: Settings, page: Page | None) -> int:
         tls=_tls(settings),
     )
 
+    ready_by_s = time.monotonic() + FEEDS_S
+
+    def not_ready() -> list[str]:
+        if not gateway.serving:
+            return ["starting or stopping"]
+        unknown = [one.shard for one in elsewhere if not one.known]
+        # No longer: one shard that is away must not keep the others' clients out.
+        return [f"shard {name}'s feed is not heard yet" for name in unknown if time.monotonic() < ready_by_s]
+
     def derive() -> Mapping[str, Samples]:
         words[metrics.GATEWAY_WAITING.word()] = sum(shard.commands.waiting for shard in ways)
         words[metrics.GATEWAY_CONNECTIONS.word("engine")] = sum(shard.commands.is_open for shard in ways)
@@ -120,7 +131,7 @@ def _serve(settings: Settings, page: Page | None) -> int:
         process_metrics=metrics.GATEWAY_PROCESS,
         words=words,
         derive=derive,
-        not_ready=lambda: [] if gateway.serving else ["starting or stopping"],
+        not_ready=not_ready,
         status=lambda: {
             "process": "gateway",
             "shards": [shard.name for shard in ways],
