@@ -5,17 +5,25 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# The first that is new enough and runs: what a version manager puts on PATH need not run.
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
-    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+# The first that is new enough, runs (what a version manager puts on PATH need not), and can make environments and
+# build extensions. A distribution's own comes first: it is built with profile-guided and link-time optimization, which
+# a version manager leaves out, and takes an order in 0.8 to 0.9 of the time.
+usable := import ensurepip, os, sys, sysconfig; \
+    sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11 python3.12 python3.13 python3; do \
+    $$python -c '$(usable)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 
 # meinheld, of the profile `baseline`, builds without greenlet only.
 export MEINHELD_NOGREEN := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Packages without a pyproject.toml are built in the way that stays, whichever pip is asked.
+export PIP_USE_PEP517 := 1
 
-# The environment is keyed on what it was made from: a changed lock makes it anew, an unchanged one costs nothing.
-key = $(shell cat $(1) | sha256sum | cut -c1-16)
+# The environment is keyed on what it was made from, with the interpreter: a changed lock brings it up to date, another
+# interpreter makes it anew, and what is unchanged costs nothing.
+interpreter := import sys; print(sys.base_prefix, sys.version)
+key = $(shell (cat $(1); $(PYTHON) -c '$(interpreter)') 2>/dev/null | sha256sum | cut -c1-16)
 # The messages of gRPC are made from app/proto with it, and are not in git.
 made_from := app/requirements.lock app/pyproject.toml app/setup.py $(shell find app/proto -name "*.proto")
 RUN_ENV := .venv/.run-$(call key,$(made_from))
@@ -37,9 +45,9 @@ run: $(RUN_ENV) ## Start the venue on this machine (DATA_DIR=./data, TRADSYS_POR
 	@exec $(with_make) $(BIN)/tradsys run
 
 $(RUN_ENV):
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and none was found (set PYTHON=…)" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, with venv and the headers (on Debian: python3-venv, python3-dev), and none was found (set PYTHON=…)" >&2; exit 1; }
 	@echo "Making .venv with $(PYTHON) …"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test "$$($(BIN)/python -c '$(interpreter)' 2>&1)" = "$$($(PYTHON) -c '$(interpreter)')" || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r app/requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable app
 	@rm -f .venv/.run-* && touch $@
