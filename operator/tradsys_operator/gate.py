@@ -59,6 +59,9 @@ class Seen(Struct, frozen=True):
     revisions: Mapping[str, Revision] = {}
     wanted: bool = True
     """The Venue's rollout still asks for this run."""
+    since: int = 0
+    """When this operator began to look, in unix seconds. While nobody looked, because there was no operator
+    or no API server, there may have been no scheduler either: that time is nobody's waiting."""
 
 
 class Run(Struct, frozen=True):
@@ -144,7 +147,7 @@ def _start(
         return _complete(
             run, now, Verdict("Inconclusive", "NameTaken", f"pod {current.pod} is somebody else's")
         )
-    waited = now - times.unix(current.started_at)
+    waited = _waited(current, seen, now)
     if pods.ready(pod):
         loading = structs.replace(
             current, state="Loading", node=pod.get("spec", {}).get("nodeName", ""), started_at=times.text(now)
@@ -166,6 +169,10 @@ def _start(
         text = f"no node has room for {current.pod}: the gate needs as many spare CPUs as one engine"
         return _complete(run, now, Verdict("Inconclusive", "NoGateCapacity", text))
     return Plan(run.status, requeue_s=2)
+
+
+def _waited(current: Round, seen: Seen, now: int) -> int:
+    return now - max(times.unix(current.started_at), seen.since)
 
 
 def _does_not_start(current: Round, why: str) -> Verdict:
@@ -210,7 +217,7 @@ def _load(run: Run, seen: Seen, current: Round, revision: Revision, now: int) ->
         )
         return Plan(_with(run, current), create=[_owned(run, made)], requeue_s=2)
     current = structs.replace(current, job_uid=job["metadata"]["uid"])
-    if now - times.unix(current.started_at) > run.spec.gate.timeout_seconds + render.JOB_MARGIN_S:
+    if _waited(current, seen, now) > run.spec.gate.timeout_seconds + render.JOB_MARGIN_S:
         return _complete(
             run, now, Verdict("Inconclusive", "Infrastructure", f"Job {current.job} does not end")
         )

@@ -152,9 +152,9 @@ async def _judged(
 
 
 async def gate_run(
-    cluster: Cluster, witnesses: evidence.Witnesses, found: Manifest
+    cluster: Cluster, witnesses: evidence.Witnesses, found: Manifest, since: int
 ) -> tuple[gate.Run, gate.Seen]:
-    """Everything about one GateRun. Raises HTTPError, msgspec.ValidationError."""
+    """Everything about one GateRun; `since` as in Seen. Raises HTTPError, msgspec.ValidationError."""
     who = identity(found)
     run = gate.Run(
         who.name,
@@ -191,6 +191,7 @@ async def gate_run(
         evidence=texts,
         revisions={each["metadata"]["labels"][names.REVISION]: revisions.read(each) for each in stored},
         wanted=_wanted(asking, who.name),
+        since=since,
     )
 
 

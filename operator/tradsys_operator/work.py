@@ -76,7 +76,7 @@ class Queue:
 
 
 class Operator:
-    """Passes over single objects. Holds no state of theirs."""
+    """Passes over single objects. Holds no state of theirs, only when it began to look at them."""
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class Operator:
         self._operator_namespace = operator_namespace
         self._instance = instance
         self._clock = clock
+        self._since = int(clock())
 
     async def once(self, key: Key) -> float | None:
         """One pass; seconds until the next, None if the object is gone. Raises HTTPError."""
@@ -113,7 +114,7 @@ class Operator:
         return plan.requeue_s
 
     async def _gate_run(self, found: Manifest) -> float:
-        run, seen = await observe.gate_run(self._cluster, self._witnesses, found)
+        run, seen = await observe.gate_run(self._cluster, self._witnesses, found, self._since)
         now = int(self._clock())
         plan = gate.advance(run, seen, tokens.key_and_token(ACCOUNT, now), now)
         await self._carry_out(found, plan, run.status)

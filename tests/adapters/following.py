@@ -213,6 +213,7 @@ def make_history(
         open_reader=lambda seq, chain: LogReader(at, files, seq, chain),
         segments=lambda: [Path(segment_path(at, index)) for index in segment_indexes(at, files)],
         sync_interval_ms=5,
+        answers_wait=False,
         snapshot_every=snapshot_every,
         pragmas=Pragmas(),
         derive=dict,

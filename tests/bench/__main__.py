@@ -33,6 +33,7 @@ PARTS = {
     "database": "readmodel_statements",
     "memory": "memory",
     "gc": "pauses",
+    "metrics": "counting",
     "grpc": "gateway",
     "recovery": "recovery",
     "tail": "tail",

@@ -80,6 +80,7 @@ def serve_history(settings: Settings) -> int:
                 Path(segment_path(directory, index)) for index in segment_indexes(directory, files)
             ],
             sync_interval_ms=settings.sync_interval_ms,
+            answers_wait=settings.durability == "durable",
             snapshot_every=settings.snapshot_every,
             pragmas=pragmas(settings),
             derive=derive,

@@ -221,10 +221,11 @@ INSIDE = (
     Knob("binary_prices", "JSON", "bin.v1", price_forms, "without the frame of the WebSocket"),
     Knob(
         "metrics",
-        "clock and plain counts, no histograms",
+        "nothing counted",
         "all metrics counted",
         choices({"counting": "off"}, {"counting": "on"}),
-        "less than 2 µs is promised; A is what counts wherever an order passes, B also what a turn adds",
+        "less than 2 µs is promised; both sides are differences between neighbouring blocks of one process, "
+        "so A is noise",
     ),
     Knob(
         "tracing",

@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Struct
 
 import tradsys.compose.engine as composed
+from tradsys import metrics
 from tradsys.adapters.auth.keys import HmacKey
 from tradsys.adapters.auth.mint import mint
 from tradsys.adapters.http.baseline import read_order, write_order
@@ -38,7 +39,6 @@ from tradsys.settings import load
 
 BLOCK = GATHERED
 """Orders that are counted together."""
-CLOCK_READINGS = 20_000
 
 
 class Choice(Struct, forbid_unknown_fields=True):
@@ -126,7 +126,7 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
         if status != "200 OK":
             refused.append(status)
 
-    def some(count: int) -> None:
+    def some(count: int, also: Callable[[], None] | None = None) -> None:
         for number in range(count):
             body = bodies[number % len(bodies)]
             if choice.keyed:
@@ -137,6 +137,8 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
                 environ = head | found
                 environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
                 app(environ, start_response)
+            if also is not None:
+                also()
             commit()
             each_turn()
         assert not refused, refused[:3]
@@ -163,51 +165,85 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
             "collections in 1,000 orders": len(pauses.seen) / count * 1e3,
         }
 
-    counters = engine._counters
-    committed, keep_house = counters.committed, counters.keep_house
+    return Counting(engine, some, choice.counting == "on").measure if choice.counting else measure
 
-    def nothing(*_: object) -> None:
-        counters.answered.clear()
 
-    def block(on: bool) -> float:
-        """CPU µs an order. Where nothing is counted the same calls are made."""
-        counters.answered.clear()
-        counters._writes.clear()
+class Counting:
+    """What counting costs: short blocks of orders with it, each beside one without, in the same process.
+
+    Whatever slows one of them down slows its neighbour, too. Without, the same calls are made and do nothing.
+    With, what counts wherever an order passes is done a second time where it stands, since the first can't be
+    left out: so it finds the processor's caches as the rest of an order leaves them.
+    """
+
+    def __init__(self, engine: composed.Engine, some: Callable[..., None], on: bool) -> None:
+        """`on` False: nothing is counted in either block, so that what is measured is the noise."""
+        self._engine, self._some, self._on = engine, some, on
+        self._counters = engine._counters
+        self._committed, self._keep_house = self._counters.committed, self._counters.keep_house
+        self._kept: list[int] = []
+        self._tally, self._done = Tally(), defaultdict[type, int](int)
+        self._words = memoryview(bytearray(8)).cast("q")
+
+    def measure(self, count: int) -> dict[str, float]:
+        more, rounds = [], max(1, count // BLOCK // 4)
+        before = self._counted()
+        for _ in range(rounds):
+            first, second, third, fourth = (self._block(on and self._on) for on in (False, True, True, False))
+            more.append((second + third - first - fourth) / 2)
+        # Both sides are what they are called: each order of a block with counting is in the histogram.
+        assert self._counted() - before == 2 * rounds * BLOCK * self._on
+        return {"counting, CPU µs an order": statistics.median(more)}
+
+    def _block(self, on: bool) -> float:
+        """CPU µs an order."""
+        counters, answered = self._counters, self._counters.answered
+        answered.came.clear()
+        answered.stages.clear()
         counters._orders, counters._seq = 0, counters._journal.seq
         counters._counted_seq = counters._seq
-        counters.committed, counters.keep_house = (committed, keep_house) if on else (nothing, nothing)
+        # One order of a block takes its times, or none.
+        answered.timed_at = BLOCK // 2 if on else -1
+        counters.committed = self._committed if on else _committed_nothing
+        counters.keep_house = self._keep_house if on else _kept_no_house
+        also = self._counted_twice if on else _nothing
+        self._kept.clear()
         began = time.process_time_ns()
-        some(BLOCK)
-        return (time.process_time_ns() - began) / BLOCK / 1e3
+        self._some(BLOCK, also)
+        took = time.process_time_ns() - began
+        # Housekeeping may have counted in the middle of the block.
+        counters._count()
+        return took / BLOCK / 1e3
 
-    def counting(count: int) -> dict[str, float]:
-        # Blocks are so short that whatever slows one down slows its neighbour, too.
-        more = []
-        for _ in range(max(1, count // BLOCK // 4)):
-            first, second, third, fourth = (
-                block(on and choice.counting == "on") for on in (False, True, True, False)
-            )
-            more.append((second + third - first - fourth) / 2)
-        return {"counting, CPU µs an order": statistics.median(more) + in_any_case_us()}
-
-    return counting if choice.counting else measure
-
-
-def in_any_case_us() -> float:
-    """CPU of what counts wherever an order passes: five readings of the clock for its times, the additions of
-    edge, venue, tokens and journal."""
-    now, kept = time.perf_counter_ns, []
-    tally, done, words = Tally(), defaultdict[type, int](int), memoryview(bytearray(8)).cast("q")
-    began = time.process_time_ns()
-    for _ in range(CLOCK_READINGS):
-        kept.append((now(), now(), now(), now(), now()))
+    def _counted_twice(self) -> None:
+        """What counts on an order's way in any case: when it came and had its answer, when two commits of
+        the journal began, the additions of edge, venue, tokens and journal."""
+        now, kept, tally = time.perf_counter_ns, self._kept, self._tally
+        kept.append(now())
+        now(), now(), now()
         tally.ok += 1
-        done[PlaceOrder] += 1
-        words[0] += 1
+        self._done[PlaceOrder] += 1
+        self._words[0] += 1
         tally.tests += 1
         tally.tests += 1
-        kept.clear()
-    return (time.process_time_ns() - began) / CLOCK_READINGS / 1e3
+
+    def _counted(self) -> int:
+        """Orders in the histogram, of this process and those before."""
+        self._keep_house(0, 0, True)
+        words = self._engine.page.metrics
+        return sum(words[word] for word in metrics.ORDER_DURATION.series().counts)
+
+
+def _committed_nothing(started_ns: int) -> None:
+    pass
+
+
+def _kept_no_house(now_ns: int, connections: int, ready: bool) -> None:
+    pass
+
+
+def _nothing() -> None:
+    pass
 
 
 def applied(choice: Choice) -> Callable[[int], dict[str, float]]:

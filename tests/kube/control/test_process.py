@@ -10,6 +10,7 @@ import random
 import signal
 
 import pytest
+from tradsys_operator import names
 from tradsys_operator.cluster import RESOURCES
 from tradsys_operator.lease import DURATION_S
 
@@ -114,18 +115,28 @@ def test_without_an_api_server_nothing_is_deleted_and_the_release_goes_on_after_
                 }
 
             before, pods, claims = await there(), await venues.shard_pods(), await venues.claims()
+            # The hardest moment: a pod of the gate has been made, and nobody gave it a node yet.
+            venues.node.full = True
             await venues.ask(image=TWO)
-            await venues.until_phase("Gating", passes=600)
+
+            async def gate_pod_made():
+                return any(
+                    each["metadata"]["labels"].get(names.PART) == "gate"
+                    for each in await venues.all("v1", "Pod")
+                )
+
+            await venues.until(gate_pod_made, passes=600)
             kubelet = asyncio.create_task(operator.keep_alive())
             plane.stop_api_server()
             await venues.steps(AWAY_S)
             # In this thread: daemons end with the one that started them, and the loop's end with the test.
             plane.bring_back_api_server()
+            venues.node.full = False
             after = await venues.shard_pods()
             assert after.keys() == pods.keys()
             assert all(after[shard] in (pods[shard], (after[shard][0], "2")) for shard in pods)
             await operator.until_leading()
-            await venues.until_phase("Stable", passes=1200)
+            assert await venues.until_end(passes=600) == "Stable", (await venues.venue())["status"]
             kubelet.cancel()
 
             assert await images(venues) == {"a": "2", "b": "2"}

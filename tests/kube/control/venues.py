@@ -148,6 +148,18 @@ class Venues:
         await self.until_condition("Ready", "True")
         await self.until_phase("Stable")
 
+    async def until_end(self, passes: int) -> str:
+        """The phase in which a release that is under way ends."""
+        phase = ""
+
+        async def ended() -> bool:
+            nonlocal phase
+            phase = (await self.venue()).get("status", {}).get("phase", "")
+            return phase in ("Stable", "Paused", "Failed")
+
+        await self.until(ended, passes)
+        return phase
+
     async def until_condition(self, kind: str, status: str) -> None:
         async def so() -> bool:
             return (await self.condition(kind))[0] == status

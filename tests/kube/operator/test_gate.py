@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tradsys_operator.api import Compare
-from tradsys_operator.gate import side_of, summary_of, verdict
+from tradsys_operator import times
+from tradsys_operator.api import Compare, GateRunSpec, GateRunStatus, Round
+from tradsys_operator.gate import PENDING_S_MAX, Run, Seen, advance, side_of, summary_of, verdict
+from tradsys_operator.revisions import Revision
 
-from tests.kube.operator.world import a_round
+from tests.kube.operator.world import START, a_round
 
 COMPARE = Compare(
     max_latency_ratio_percent=110, min_throughput_ratio_percent=90, min_samples=10_000, rounds=2
@@ -158,3 +160,26 @@ def test_a_gate_that_must_be_pinned_says_when_it_was_not():
 )  # fmt: skip
 def test_a_summary_that_can_not_be_read_is_none(text):
     assert summary_of(text) is None
+
+
+@pytest.mark.parametrize(
+    ("looked_s", "expected"), [(PENDING_S_MAX, ""), (PENDING_S_MAX + 1, "NoGateCapacity")]
+)
+def test_a_gate_pod_has_no_node_only_when_somebody_looked_for_so_long(looked_s, expected):
+    """An hour ago its round began; the API server was away since, and the operator with it."""
+    run = Run(
+        name="gate",
+        namespace="trading",
+        uid="uid-1",
+        spec=GateRunSpec(
+            venue="crypto", stable="1", candidate="2", stable_image="a:1", candidate_image="a:2"
+        ),
+        status=GateRunStatus(
+            phase="Running",
+            rounds=[Round(index=0, side="stable", started_at=times.text(START - 3600), pod="gate-r0")],
+        ),
+    )
+    pod = {"metadata": {"name": "gate-r0", "ownerReferences": [{"uid": "uid-1"}]}}
+    seen = Seen(pods={"gate-r0": pod}, revisions={"1": Revision("1", "a:1", {}, {})}, since=START - looked_s)
+
+    assert advance(run, seen, ("key", "token"), START).status.reason == expected

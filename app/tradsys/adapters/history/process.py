@@ -15,6 +15,7 @@ from typing import Any
 
 from tradsys.adapters.history.follower import Follower, Reader
 from tradsys.adapters.history.ops import history_routes
+from tradsys.adapters.history.precedence import Precedence
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.reporting import Reporter
 from tradsys.adapters.history.snapshots import SnapshotStore
@@ -49,12 +50,14 @@ class History:
         open_reader: Callable[[int, bytes | None], Reader],
         segments: Callable[[], Sequence[Path]],
         sync_interval_ms: int,
+        answers_wait: bool,
         snapshot_every: int,
         pragmas: Pragmas,
         derive: Callable[[], Mapping[str, Samples]],
     ) -> None:
-        """`words` are the page's metrics; `derive` gives what is shown beside them; the others belong to
-        the journal, see `Syncing` and `Follower`."""
+        """`answers_wait` for syncs, which wait for the interpreter: the replay may not hold it for long then.
+        `words` are the page's metrics; `derive` gives what is shown beside them; the others belong to the
+        journal, see `Syncing` and `Follower`."""
         self._progress = progress
         self._reporter = Reporter(directory, progress, words, derive)
 
@@ -73,6 +76,7 @@ class History:
             segments=segments,
             snapshot_every=snapshot_every,
             words=words,
+            precedence=Precedence(stands_back=not answers_wait),
         )
         self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms)
 
