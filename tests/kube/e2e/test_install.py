@@ -75,14 +75,24 @@ def plane(cluster):
 
 @pytest.fixture(scope="module")
 def venue(plane):
+    began = time.monotonic()
+
+    def reached(what: str) -> None:
+        print(f"{time.monotonic() - began:.1f} s after helm install: {what}")
+
     helm("install", VENUE, "charts/tradsys", *values(plane, images.APP))
     wait_for(plane, "Ready", seconds=240)
+    reached("Ready")
     exec_in(plane, "tradsys", "admin", "account", "create", "demo")
     client = WayIn(HOST, KEY.encode())
-    plane.daemons.wait_until("the way in", client.answers, seconds=90)
     # A venue is ready when it takes orders; its streams and its gateway follow.
-    plane.daemons.wait_until("the streams", client.streams, seconds=90)
-    plane.daemons.wait_until("the gateway", client.gateway, seconds=90)
+    for what, answers in (
+        ("the way in", client.answers),
+        ("the streams", client.streams),
+        ("the gateway", client.gateway),
+    ):
+        plane.daemons.wait_until(what, answers, seconds=90)
+        reached(what)
     return client
 
 
