@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
-from tradsys.core.messages import CLOSED_EVENT, GTC, LIMIT, NEW, RESTED_EVENT, TRADE_EVENT
+from tradsys.core.messages import CLOSED_EVENT, GTC, LIMIT, NEW, RESTED_EVENT, STATUS_WORDS, TRADE_EVENT
 from tradsys.core.order import Order
 
 ICEBERG_SLICES_MAX = 1_000
@@ -179,13 +179,9 @@ def order_number(text: str, shard: str) -> int:
     return int(found[2])
 
 
-def _units(read: Any, text: str, field: str) -> int:
-    try:
-        units: int = read(text)
-    except DecimalError as error:
-        code = OFF_GRID if error.precise else INVALID_REQUEST
-        raise Problem(code, f"{field} {error.problem}", {"field": field}) from None
-    return units
+def _unreadable(error: DecimalError, field: str) -> Problem:
+    code = OFF_GRID if error.precise else INVALID_REQUEST
+    return Problem(code, f"{field} {error.problem}", {"field": field})
 
 
 def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_id: str) -> m.PlaceOrder:
@@ -196,13 +192,21 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     else:
         tif = m.IOC if kind == m.MARKET else m.GTC
     # Absent and zero are the same from here on; text never gives zero, so nothing is lost.
+    price = stop_price = display_qty = 0
+    field = "quantity"
     try:
         qty = grid.lots(order.quantity)
-        price = grid.ticks(order.price) if order.price is not UNSET else 0
-        stop_price = grid.ticks(order.stop_price) if order.stop_price is not UNSET else 0
-        display_qty = grid.lots(order.display_quantity) if order.display_quantity is not UNSET else 0
-    except DecimalError:
-        raise _off_grid(order, grid) from None
+        if order.price is not UNSET:
+            field = "price"
+            price = grid.ticks(order.price)
+        if order.stop_price is not UNSET:
+            field = "stop_price"
+            stop_price = grid.ticks(order.stop_price)
+        if order.display_quantity is not UNSET:
+            field = "display_quantity"
+            display_qty = grid.lots(order.display_quantity)
+    except DecimalError as error:
+        raise _unreadable(error, field) from None
     command = m.PlaceOrder(
         account,
         order.symbol,
@@ -225,20 +229,6 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     elif not price:
         raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})
     return command
-
-
-def _off_grid(order: NewOrder, grid: Grid) -> Problem:
-    """What is wrong with the first of its numbers that can't be read."""
-    try:
-        _units(grid.lots, order.quantity, "quantity")
-        for text, field in ((order.price, "price"), (order.stop_price, "stop_price")):
-            if text is not UNSET:
-                _units(grid.ticks, text, field)
-        assert order.display_quantity is not UNSET
-        _units(grid.lots, order.display_quantity, "display_quantity")
-    except Problem as problem:
-        return problem
-    raise AssertionError("each of the numbers can be read")
 
 
 def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
@@ -305,11 +295,21 @@ def replace_command(
     """Raises Problem: 1002 nothing to change, 1004 off the grid."""
     if body.quantity is UNSET and body.price is UNSET:
         raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
+    qty = price = 0
+    field = "quantity"
+    try:
+        if body.quantity is not UNSET:
+            qty = grid.lots(body.quantity)
+        if body.price is not UNSET:
+            field = "price"
+            price = grid.ticks(body.price)
+    except DecimalError as error:
+        raise _unreadable(error, field) from None
     return m.ReplaceOrder(
         account,
         order_id,
-        _units(grid.lots, body.quantity, "quantity") if body.quantity is not UNSET else 0,
-        _units(grid.ticks, body.price, "price") if body.price is not UNSET else 0,
+        qty,
+        price,
         body.version if body.version is not UNSET else -1,
         request_id,
     )
@@ -441,7 +441,7 @@ def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
         f',"symbol":"{command.symbol}{_WORDS[command.side, command.type, command.time_in_force]}{price}'
         f',"stop_price":{stop_price},"quantity":"{qty_text(qty)}"'
         f',"filled_quantity":"{filled}","remaining_quantity":"{qty_text(open_qty)}"'
-        f',"avg_price":{average},"status":"{_STATUS_WORDS[status]}"'
+        f',"avg_price":{average},"status":"{STATUS_WORDS[status]}"'
         f',"created_ts":"{ts}","updated_ts":"{ts}","seq":{number},"version":0,"fills":[{fills}]{last}}}'
     ).encode()
 
@@ -452,7 +452,6 @@ _WORDS = {
     for kind, kind_word in m.TYPE_WORDS.items()
     for tif, tif_word in m.TIME_IN_FORCE_WORDS.items()
 }
-_STATUS_WORDS = m.STATUS_WORDS
 
 
 def outcome_of(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:
@@ -540,7 +539,7 @@ def _order_reply(
         grid.qty_text(filled),
         grid.qty_text(open_qty),
         _average(grid, cost, filled) if filled else None,
-        m.STATUS_WORDS[status],
+        STATUS_WORDS[status],
         str(created_ns),
         str(updated_ns),
         seq,

@@ -194,12 +194,12 @@ class Engine:
         self._durable_since_ns = time.monotonic_ns()
         self._durable_late = False
         self._next_housekeeping_ns = 0
-        self._gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
         self._spins = settings.spin == "always" or (settings.spin == "auto" and settings.cpu_exclusive)
         self._metrics_path = f"{settings.data_dir}/{METRICS_FILE}"
         self.access_log = AccessLog(
             access_log_out(settings.log_format), "engine", settings.access_log == "errors"
         )
+        gc_threshold = GC_THRESHOLD * settings.gc_percent // 100
         self._counters = EngineCounters(
             cast(MutableSequence[int], self._words),
             settings,
@@ -207,9 +207,9 @@ class Engine:
             self.journal,
             self.access_log,
             self._spins,
-            self._gc_threshold,
+            gc_threshold,
         )
-        self._garbage = Garbage(self._gc_threshold, self._counters.count_gc)
+        self._garbage = Garbage(gc_threshold, self._counters.count_gc)
         spans = spans_of(
             settings,
             exporter_of(settings, "engine"),
@@ -440,8 +440,8 @@ class Engine:
         return {
             "profile": settings.profile,
             "durability": settings.durability,
-            "gc_percent": self._gc_threshold * 100 // GC_THRESHOLD,
-            "gc_threshold": self._gc_threshold,
+            "gc_percent": self._garbage.threshold * 100 // GC_THRESHOLD,
+            "gc_threshold": self._garbage.threshold,
             "gc_frozen": gc.get_freeze_count() > 0,
             "spin": self._spins,
             "cpu_exclusive": settings.cpu_exclusive,

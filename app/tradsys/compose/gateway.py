@@ -113,9 +113,9 @@ def _serve(settings: Settings, page: Page | None) -> int:
     def not_ready() -> list[str]:
         if not gateway.serving:
             return ["starting or stopping"]
-        unknown = [one.shard for one in elsewhere if not one.known]
-        # No longer: one shard that is away must not keep the others' clients out.
-        return [f"shard {name}'s feed is not heard yet" for name in unknown if time.monotonic() < ready_by_s]
+        if time.monotonic() >= ready_by_s:
+            return []  # One shard that is away must not keep the others' clients out.
+        return [f"shard {one.shard}'s feed is not heard yet" for one in elsewhere if not one.known]
 
     def derive() -> Mapping[str, Samples]:
         words[metrics.GATEWAY_WAITING.word()] = sum(shard.commands.waiting for shard in ways)

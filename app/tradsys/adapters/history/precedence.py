@@ -1,7 +1,7 @@
 """Who goes first on a CPU that others want: everybody, until the replay is late.
 
 At idle priority (SCHED_IDLE) whoever wakes on the same CPU goes first, at once. Niceness only shares out
-time, in pieces of milliseconds, and those made the slowest hundredth of all answers where a client and history
+time, in pieces of milliseconds, and those made the slowest hundredth of all answers where client and history
 share a CPU.
 
 The price is that a thread of idle priority may not run at all where the CPUs are busy, so that the read model

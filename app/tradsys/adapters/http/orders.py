@@ -105,9 +105,7 @@ class Desk:
 
         Raises Problem if it can't be read, JournalError.
         """
-        if len(body) > self.body_max:
-            raise _too_large(self.body_max)
-        order = self.read_order(body)
+        order = self.read_order(within(body, self.body_max))
         command = place_command(order, account, self.grid(order.symbol), now, request_id)
         decoded = perf_counter_ns()
         return self.venue.process_one(command, now), decoded, perf_counter_ns()
@@ -203,12 +201,8 @@ def body_of(req: EdgeRequest, limit: int) -> bytes:
 
 def within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
     return body
-
-
-def _too_large(limit: int) -> Problem:
-    return Problem(INVALID_REQUEST, f"the body is larger than {limit} bytes", status=413, close=True)
 
 
 def refuse_other_parameters(req: EdgeRequest, *names: str) -> None:

@@ -209,9 +209,8 @@ class Server:
         """Every connection, in the order in which its deadline is looked at."""
         self._next_watch = 0.0
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._now = time.monotonic()
-        self._date = self._date_end = ""
-        self._date_s = 0
+        self._date_s = -1
+        self._look_at_clock()
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._shut: list[int] = []
@@ -287,7 +286,7 @@ class Server:
         events = self._epoll.poll(wait_s, _EVENTS_A_TURN)
         if events or self._unfinished:
             self._turns.busy += 1
-            self._now = time.monotonic()
+            self._look_at_clock()
             started = time.perf_counter_ns()
             unfinished, self._unfinished = self._unfinished, []
             for connection in unfinished:
@@ -306,10 +305,17 @@ class Server:
                 self._turns.waited += 1
             else:
                 self._turns.empty += 1
-            self._now = time.monotonic()
+            self._look_at_clock()
         if self._now >= self._next_watch:
             self._watch()
         return len(events)
+
+    def _look_at_clock(self) -> None:
+        """What the time is for this turn, and as HTTP writes it."""
+        self._now = time.monotonic()
+        if int(self._now) != self._date_s:
+            self._date_s = int(self._now)
+            self._date = f"date: {formatdate(usegmt=True)}\r\n"
 
     def _received(self, events: Sequence[tuple[int, int]]) -> list[tuple[_Connection, bytes]]:
         """Take newcomers, send what waited, and read what each connection has to say.
@@ -464,9 +470,7 @@ class Server:
         if head.direct is not None and not self._stopping:
             found = head.direct(request_body)
             if isinstance(found, tuple):
-                if int(self._now) != self._date_s:
-                    self._dated()
-                connection.answers.append(f"{found[0]}{self._date_end}".encode("latin-1") + found[1])
+                connection.answers.append(f"{found[0]}{self._date}\r\n".encode("latin-1") + found[1])
                 return
             more = found
         environ = head.environ | more
@@ -501,15 +505,8 @@ class Server:
         if "content-length: " not in headers and not bodiless:
             headers += f"content-length: {len(content)}\r\n"
         connection = _CONNECTION[closing, head.is_http_11]
-        top = f"HTTP/1.1 {status}\r\n{headers}date: {self._dated()}\r\n{connection}\r\n".encode("latin-1")
+        top = f"HTTP/1.1 {status}\r\n{headers}{self._date}{connection}\r\n".encode("latin-1")
         return top if bodiless or head.is_head else top + content
-
-    def _dated(self) -> str:
-        """The time as HTTP writes it."""
-        if int(self._now) != self._date_s:
-            self._date_s, self._date = int(self._now), formatdate(usegmt=True)
-            self._date_end = f"date: {self._date}\r\n\r\n"
-        return self._date
 
     def _refuse(self, connection: _Connection, refused: Refused) -> None:
         """Say what is wrong, read on for a moment so that it can be heard, and close."""

@@ -19,7 +19,6 @@ from tradsys.codec.frame import (
     FRAME_OVERHEAD,
     GENESIS,
     KIND_WORDS,
-    MAGIC,
     SEGMENT_FRAME,
     FrameError,
     RawFrame,
@@ -198,7 +197,7 @@ class LogReader:
         """The frame where the reader stands, from what was read before or else from the file."""
         at = self.offset - self._data_offset
         # Whoever has read to the end comes back to zeros each time; that it is no frame costs no exception.
-        raw = self._decode(self._data, at) if self._data[at : at + len(MAGIC)] == MAGIC else None
+        raw = self._decode(self._data, at) if frame_size(self._data, at) else None
         if raw is None:
             # What was read before ends here, or it is older than what the file holds now.
             self._read_here(self._read_bytes)
