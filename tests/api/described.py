@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import jsonschema_rs
 
 from tradsys.adapters.http.app import Route, admin_routes, public_routes
-from tradsys.adapters.http.edge import Tally
+from tradsys.adapters.http.edge import AnsweredOrders, Tally
 from tradsys.adapters.http.openapi import document
 from tradsys.adapters.http.orders import Desk
 from tradsys.core.shard import Shard
@@ -84,7 +84,14 @@ class Described:
 def routes() -> tuple[list[Route], list[Route]]:
     """The public and the admin listener's routes, of a venue that does not run."""
     nothing: Any = SimpleNamespace(shard=Shard("a"))
-    desk = Desk(nothing, query_url="", other_symbols={}, body_max=65536, answered=[], tally=Tally())
+    desk = Desk(
+        nothing,
+        query_url="",
+        other_symbols={},
+        body_max=65536,
+        answered=AnsweredOrders(),
+        tally=Tally(),
+    )
     public = public_routes(desk, endpoint="", batch_body_max=1)
     return public, admin_routes(desk, revoked=print, token_life_max_s=1, drain=print)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.venue_process import RunningVenue, running_venue
-from tradsys.adapters.http.edge import Tally
+from tradsys.adapters.http.edge import AnsweredOrders, Tally
 from tradsys.adapters.http.orders import Desk
 from tradsys.codec.errors import Problem
 from tradsys.core import messages as m
@@ -98,7 +98,12 @@ def test_another_shards_symbol_is_answered_with_where_it_is() -> None:
     venue, _ = small_venue()
     there = "http://venue.example/s/b/api/v1"
     desk = Desk(
-        venue, query_url="", other_symbols={"ETH-USD": there}, body_max=65536, answered=[], tally=Tally()
+        venue,
+        query_url="",
+        other_symbols={"ETH-USD": there},
+        body_max=65536,
+        answered=AnsweredOrders(),
+        tally=Tally(),
     )
 
     with pytest.raises(Problem) as refused:

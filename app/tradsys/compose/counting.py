@@ -1,23 +1,23 @@
 """What the engine counts: on the order path plain integers and a few times, here their way into the page.
 
-An order costs five readings of a clock and a few additions before its reply leaves, and a place in the
-histogram of orders afterwards; the rest happens ten times a second, so a kill -9 may take the counts of the
-last tenth.
+An order costs two readings of a clock and a few additions before its reply leaves, a turn one reading more;
+then the order has its place in the histogram of orders, and one in 32 tells its stages. The rest happens ten
+times a second, so a kill -9 may take the counts of the last tenth.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, MutableSequence
 from functools import partial
+from time import perf_counter_ns
 from typing import cast
 
 from tradsys import metrics
 from tradsys.adapters.http.accesslog import AccessLog
-from tradsys.adapters.http.edge import Tally
+from tradsys.adapters.http.edge import AnsweredOrders, Tally
 from tradsys.adapters.http.server import Turns
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.ops.evidence import Evidence
@@ -29,6 +29,9 @@ from tradsys.venue.venue import Venue
 GATHERED = metrics.STAGES_SAMPLED
 """So many orders are counted at once, and one of them by its stages: in a row each takes a third of what it
 takes alone, where the rest of an order has pushed code and counts out of the caches."""
+PLACES = 13
+"""The order that is counted by its stages moves on by so many, so that each place in a turn has its share:
+the first order after a wait is not like the others."""
 
 _TYPES: dict[type, str] = {
     m.PlaceOrder: "place",
@@ -65,12 +68,10 @@ class EngineCounters:
     ):
         self.tally = Tally()
         self.turns = Turns()
-        self.answered: list[tuple[int, int, int, int, int]] = []
-        """Of this turn's orders, by perf_counter: came, let in, decoded, applied, answer made."""
+        self.answered = AnsweredOrders()
         self._words = words
         self._venue, self._journal, self._access_log = venue, journal, access_log
         orders = self._orders_gathered = Gathered(metrics.ORDER_DURATION.series())
-        self._bounds, self._orders_within = orders.bounds, orders.counts
         stages = [
             Gathered(metrics.STAGE_DURATION.series(name)) for name in ("auth", "decode", "apply", "reply")
         ]
@@ -82,10 +83,14 @@ class EngineCounters:
         self.count_gc = counter_of(cast("memoryview[int]", words), metrics.GC_PAUSE.series())
         self._writes_of: defaultdict[int, int] = defaultdict(int)
         """How many writes had so many commands, until they go into their histogram."""
-        self._writes: list[tuple[int, int, int, int]] = []
-        """Not counted yet: begin and end, what the journal then had, and how many of `answered`."""
+        self._came = self.answered.came
+        self._bounds, self._orders_within = orders.bounds, orders.counts
+        self._writes: list[tuple[int, int, int]] = []
+        """Not counted yet: when each ended, what the journal then had, and how many of `answered.came`."""
+        self.times_write = True
+        """The next write is one whose time is taken."""
         self._orders = 0
-        """Of `answered`, so many are journalled."""
+        """Of `answered.came`, so many are journalled."""
         self._seq = self._counted_seq = journal.seq
         self._evidence = Evidence(
             metrics.SHARD_PROCESSES, metrics.ENGINE, words, cpu_exclusive=settings.cpu_exclusive
@@ -99,15 +104,19 @@ class EngineCounters:
         self._copied = [(word, words[word], count) for word, count in self._counts()]
 
     def committed(self, started_ns: int) -> None:
-        """What was answered is journalled, by a write that began at `started_ns`.
+        """What was answered is journalled, by a write that began at `started_ns` (0 unless `times_write`).
 
         Replies wait for this, so it only takes note. It is counted when it is called with nothing new, and
         enough has gathered: at the end of a turn, when replies are on their way.
         """
-        seq, orders = self._journal.seq, len(self.answered)
+        seq, orders = self._journal.seq, len(self._came)
         if orders != self._orders or seq != self._seq:
+            ended_ns = perf_counter_ns()
+            self._writes.append((ended_ns, seq, orders))
+            if started_ns and seq != self._seq:
+                self.times_write = False
+                self._count_write(ended_ns - started_ns)
             self._orders, self._seq = orders, seq
-            self._writes.append((started_ns, time.perf_counter_ns(), seq, orders))
         elif orders >= GATHERED or len(self._writes) >= GATHERED:
             self._count()
 
@@ -116,31 +125,31 @@ class EngineCounters:
         writes = self._writes
         if not writes:
             return
-        answered, bounds, within = self.answered, self._bounds, self._orders_within
+        answered, came, bounds, within = self.answered, self._came, self._bounds, self._orders_within
         counted, writes_of = self._counted_seq, self._writes_of
         first, sum_ns = 0, 0
-        for _, ended_ns, seq, orders in writes:
+        for ended_ns, seq, orders in writes:
             writes_of[seq - counted] += 1
             counted = seq
-            for times in answered[first:orders]:
+            for came_ns in came[first:orders]:
                 # `Gathered.count`, written out: this is for every order.
-                took = ended_ns - times[0]
+                took = ended_ns - came_ns
                 within[bisect_left(bounds, took)] += 1
                 sum_ns += took
             first = orders
         self._orders_gathered.sum += sum_ns
-        started_ns, ended_ns, seq, _ = writes[len(writes) // 2]
-        if seq != (writes[len(writes) // 2 - 1][2] if writes[1:] else self._counted_seq):
-            self._count_write(ended_ns - started_ns)
-        if first:
-            times = answered[first // 2]
-            for i, count in enumerate(self._count_stages):
-                count(times[i + 1] - times[i])
         self._counted_seq = counted
         writes.clear()
-        # Some of `answered` may be of a turn that is not journalled yet.
-        del answered[:first]
-        self._orders = len(answered)
+        self.times_write = True
+        for times in answered.stages:
+            for i, count in enumerate(self._count_stages):
+                count(times[i + 1] - times[i])
+        answered.stages.clear()
+        if first:
+            # Some of `came` may be of a turn that is not journalled yet.
+            del came[:first]
+            answered.timed_at = (answered.timed_at + PLACES) % first
+        self._orders = len(came)
 
     def _counts(self) -> list[tuple[int, Callable[[], int]]]:
         """(word, how much has been counted since the start)"""

@@ -217,7 +217,7 @@ class Engine:
             metrics.ENGINE_SPANS,
         )
         self._spans = spans
-        self._traces = TurnTraces(spans, self._counters.answered) if spans is not None else None
+        self._traces = TurnTraces(spans) if spans is not None else None
         self._commit_turn = self._commit if self._traces is None else self._traces.around(self._commit)
         self.apps = self._apps()
 
@@ -356,7 +356,7 @@ class Engine:
 
     def _commit(self) -> list[tuple[str, str]] | None:
         """Journal what the answers of this turn say; or, if that is unknown, the headers to say so with."""
-        started = time.perf_counter_ns()
+        started = time.perf_counter_ns() if self._counters.times_write else 0
         try:
             self.journal.commit()
         except JournalError as error:

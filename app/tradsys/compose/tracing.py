@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import falcon
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse
+from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse, Times
 from tradsys.adapters.http.server import Direct
 from tradsys.adapters.tracing.spans import Begun, Spans, start_exporter
 from tradsys.metrics import Counter
@@ -25,8 +25,6 @@ FLUSH_S = 0.2
 STAGES = ("auth", "decode", "apply", "reply")
 _BEGUN = "tradsys.begun"
 
-Times = tuple[int, int, int, int, int]
-"""Of an order, by perf_counter: came, let in, decoded, applied, answer made."""
 Commit = Callable[[], list[tuple[str, str]] | None]
 
 
@@ -74,6 +72,8 @@ class Traced(Struct, frozen=True):
     ended_ns: int
     attributes: dict[str, str | int]
     error: bool
+    times: Times | None
+    """Of a new order."""
 
     def end(self, spans: Spans, ended_ns: int = 0) -> int:
         """Its span ends, later than its answer was made if `ended_ns` says so; returns what makes unix
@@ -111,21 +111,27 @@ class TracedEdge(Edge):
             # The template, not the path: names of spans are few.
             name = f"{req.method} {req.uri_template or '(no route)'}"
             self._ended(
-                Traced(begun, name, req.started_ns, time.perf_counter_ns(), attributes, status >= 500)
+                Traced(
+                    begun,
+                    name,
+                    req.started_ns,
+                    time.perf_counter_ns(),
+                    attributes,
+                    status >= 500,
+                    getattr(req, "times", None),
+                )
             )
 
 
 class TurnTraces:
     """Of an engine: a request's span ends when its turn is journalled, and has a part for each stage."""
 
-    def __init__(self, spans: Spans, answered: list[Times]) -> None:
+    def __init__(self, spans: Spans) -> None:
         self._spans = spans
-        self._answered = answered
-        self._turn: list[tuple[Traced, Times | None]] = []
+        self._turn: list[Traced] = []
 
     def ended(self, traced: Traced) -> None:
-        last = self._answered[-1] if self._answered else None
-        self._turn.append((traced, last if last is not None and last[0] == traced.began_ns else None))
+        self._turn.append(traced)
 
     def direct(self, direct: Direct) -> Direct:
         """The way without the framework for all requests but those that are traced."""
@@ -146,8 +152,8 @@ class TurnTraces:
             began = time.perf_counter_ns()
             said = commit()
             ended = time.perf_counter_ns()
-            for request, times in self._turn:
-                unix = request.end(self._spans, ended)
+            for request in self._turn:
+                unix, times = request.end(self._spans, ended), request.times
                 if times is not None:
                     for i, stage in enumerate(STAGES):
                         self._spans.part(request.span, stage, unix + times[i], unix + times[i + 1])

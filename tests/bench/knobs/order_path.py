@@ -202,8 +202,9 @@ class Counting:
         answered.stages.clear()
         counters._orders, counters._seq = 0, counters._journal.seq
         counters._counted_seq = counters._seq
-        # One order of a block takes its times, or none.
+        # One order and one write of a block take their times, or none.
         answered.timed_at = BLOCK // 2 if on else -1
+        counters.times_write = on
         counters.committed = self._committed if on else _committed_nothing
         counters.keep_house = self._keep_house if on else _kept_no_house
         also = self._counted_twice if on else _nothing
@@ -216,11 +217,11 @@ class Counting:
         return took / BLOCK / 1e3
 
     def _counted_twice(self) -> None:
-        """What counts on an order's way in any case: when it came and had its answer, when two commits of
-        the journal began, the additions of edge, venue, tokens and journal."""
+        """What counts on an order's way in any case: when it came and had its answer, and the additions of
+        edge, venue, tokens and journal."""
         now, kept, tally = time.perf_counter_ns, self._kept, self._tally
         kept.append(now())
-        now(), now(), now()
+        now()
         tally.ok += 1
         self._done[PlaceOrder] += 1
         self._words[0] += 1

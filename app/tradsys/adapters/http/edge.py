@@ -79,10 +79,27 @@ class Tally:
         """Orders that were only tried."""
 
 
+Times = tuple[int, int, int, int, int]
+"""Of a new order, by perf_counter: came, let in, decoded, applied, answer made."""
+
+
+class AnsweredOrders:
+    """New orders that have their answer and are not counted yet: when each came, and the times of a few."""
+
+    __slots__ = ("came", "stages", "timed_at")
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+        """By perf_counter; always the same list."""
+        self.stages: list[Times] = []
+        self.timed_at = 0
+        """The order that finds so many in `came` tells its times; no other reads the clock for them."""
+
+
 class EdgeRequest(Request):
     """A request with what the edge knows of it."""
 
-    __slots__ = ("caller_id", "id", "identity", "now_ns", "started_ns")
+    __slots__ = ("caller_id", "id", "identity", "now_ns", "started_ns", "times")
 
     # Falcon makes a context object for each request; all that ours would hold is in the slots.
     context_type = type(None)
@@ -96,6 +113,8 @@ class EdgeRequest(Request):
     """Engine time at which it came."""
     started_ns: int
     """perf_counter at which it came."""
+    times: Times
+    """Of a new order."""
 
     @property
     def account(self) -> str:

@@ -9,7 +9,14 @@ from typing import Any, ClassVar
 import falcon
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import HANDED, EdgeRequest, EdgeResponse, Tally, answer_problem
+from tradsys.adapters.http.edge import (
+    HANDED,
+    AnsweredOrders,
+    EdgeRequest,
+    EdgeResponse,
+    Tally,
+    answer_problem,
+)
 from tradsys.codec import binary_v1
 from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
@@ -82,13 +89,12 @@ class Desk:
         query_url: str,
         other_symbols: dict[str, str],
         body_max: int,
-        answered: list[tuple[int, int, int, int, int]],
+        answered: AnsweredOrders,
         tally: Tally,
         read_order: Callable[[bytes], NewOrder] = decode_new_order,
         write_order: Callable[[Done, str], bytes | None] = reply_bytes_of,
     ):
-        """`answered` takes note of each order's times, by perf_counter: came, let in, decoded, applied,
-        answer made. `query_url` may have "{host}" for the host that the request names."""
+        """`query_url` may have "{host}" for the host that the request names."""
         self.venue = venue
         self.shard_name = venue.shard.name
         self.query_url = query_url
@@ -100,15 +106,10 @@ class Desk:
         self.read_order = read_order
         self.write_order = write_order
 
-    def place(self, body: bytes, account: str, now: int, request_id: str) -> tuple[Outcome, int, int]:
-        """Read a new order and hand it to the venue: its outcome, and when it was decoded and applied.
-
-        Raises Problem if it can't be read, JournalError.
-        """
+    def new_order(self, body: bytes, account: str, now: int, request_id: str) -> m.PlaceOrder:
+        """What a body asks for. Raises Problem if it can't be read."""
         order = self.read_order(within(body, self.body_max))
-        command = place_command(order, account, self.grid(order.symbol), now, request_id)
-        decoded = perf_counter_ns()
-        return self.venue.process_one(command, now), decoded, perf_counter_ns()
+        return place_command(order, account, self.grid(order.symbol), now, request_id)
 
     def grid(self, symbol: str) -> Grid:
         """Raises Problem: 1021 another shard's symbol, 1003 nobody's."""
@@ -244,9 +245,16 @@ class OrdersResource:
             desk.answer(req, resp, handed.outcome)
             return
         body = req.env["wsgi.input"].read()
-        outcome, decoded, applied = desk.place(body, req.account, req.now_ns, req.caller_id)
+        command = desk.new_order(body, req.account, req.now_ns, req.caller_id)
+        decoded = perf_counter_ns()
+        outcome = self.venue.process_one(command, req.now_ns)
+        applied = perf_counter_ns()
         desk.answer(req, resp, outcome)
-        desk.answered.append((req.started_ns, let_in, decoded, applied, perf_counter_ns()))
+        req.times = req.started_ns, let_in, decoded, applied, perf_counter_ns()
+        answered = desk.answered
+        if len(answered.came) == answered.timed_at:
+            answered.stages.append(req.times)
+        answered.came.append(req.started_ns)
 
     def on_get(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         refuse_other_parameters(req, "symbol", "status", "limit", "cursor")
