@@ -76,6 +76,15 @@ def test_a_process_with_a_choice_does_real_orders(tmp_path):
     assert figures["CPU µs an order"] > 0
 
 
+@pytest.mark.parametrize("counting", ["on", "off"])
+def test_what_counting_costs_is_said_only_of_orders_that_were_counted(tmp_path, counting):
+    """The process itself holds the histogram of orders against those that it did with everything counted."""
+    with worker(tmp_path / "one", Effort(orders=256, seconds=0), {"counting": counting}) as side:
+        figures = side()
+
+    assert list(figures) == ["counting, CPU µs an order"]
+
+
 def test_one_knob_alone_leaves_its_figures_as_json_and_as_lines_for_the_ledger(tmp_path):
     done = subprocess.run(
         [sys.executable, "tests/bench/ab.py", "--smoke", "--only", "binary_prices", "--into", tmp_path],
