@@ -17,6 +17,8 @@ from tests.bench.promise import Bench
 
 FIGURE = "counting, CPU µs an order"
 PROMISED_US = 2
+NOISE_US_MAX = 0.5
+"""Above it a miss says nothing."""
 
 
 def measure(bench: Bench) -> None:
@@ -32,11 +34,13 @@ def measure(bench: Bench) -> None:
             bench.tell(f"round {number + 1} of {rounds}")
             counting.append(counted()[FIGURE])
             noise.append(uncounted()[FIGURE])
+    # Noise takes away as easily as it adds, and must not make a promise look held: so it is added.
+    noise_us = median(abs(value) for value in noise)
     bench.at_most(
-        "what all metrics take of an order", PROMISED_US, "µs", counting,
+        "what all metrics take of an order", PROMISED_US, "µs", [value + noise_us for value in counting],
         f"CPU time in the engine, one order a turn, {rounds} × {orders:,} orders, every second block of 32 "
-        f"counted; where nothing is counted in either {median(noise):.2f} "
-        f"({min(noise):.2f}…{max(noise):.2f})",
+        f"counted: {median(counting):.2f}, and what the same shows where nothing is counted: {noise_us:.2f}",
         by_clock=False,
+        doubt=f"noise alone shows {noise_us:.1f} µs" if noise_us > NOISE_US_MAX else "",
     )  # fmt: skip
     bench.found.figures["counting, CPU µs an order, by round"] = {"counted": counting, "uncounted": noise}
