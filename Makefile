@@ -205,7 +205,7 @@ cluster-down: $(DEV_ENV) ## Stop it, and leave nothing behind.
 .PHONY: e2e
 e2e: $(DEV_ENV) cluster-packages ## Test the image, the charts and the operator on a real node (≤ 15 minutes); as root.
 	@$(MAKE) tools GROUP="etcd helm k6 prometheus cluster"
-	@E2E=1 COUNT_O1=50 COUNT_O2=60 $(BIN)/pytest -q -p no:cacheprovider -n 2 --dist worksteal --durations 10 --timeout 600 tests/kube/control/test_process.py tests/kube/control/test_[!p]*.py
+	@E2E=1 COUNT_O1=50 COUNT_O2=60 $(BIN)/pytest -q -p no:cacheprovider -n 3 --dist worksteal --durations 10 --timeout 600 tests/kube/control/test_process.py tests/kube/control/test_[!p]*.py
 	@E2E=1 $(BIN)/pytest -q -p no:cacheprovider --durations 10 --timeout 600 tests/kube/e2e
 
 # --- measure ------------------------------------------------------------------
