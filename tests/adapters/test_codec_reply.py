@@ -6,7 +6,7 @@ from tests.core.flow import Flow
 from tradsys.codec.json_v1 import OrderReply, encode, reply_bytes_of, reply_of
 from tradsys.core.messages import REFUSED_EVENT, PlaceOrder
 from tradsys.core.shard import Shard
-from tradsys.venue.venue import Done
+from tradsys.venue.outcome import Done
 
 
 def test_both_ways_of_writing_an_order_give_the_same_bytes():

@@ -31,8 +31,9 @@ from tradsys.codec.json_v1 import decode_new_order, place_command, reply_bytes_o
 from tradsys.compose.engine import Engine
 from tradsys.compose.pieces import KEY_FILE
 from tradsys.settings import load
+from tradsys.venue.outcome import Done
 from tradsys.venue.ports import Entry
-from tradsys.venue.venue import Done, Venue
+from tradsys.venue.venue import Venue
 
 SYMBOL, ACCOUNT = "BTC-USD", "demo"
 BATCH = 1_000

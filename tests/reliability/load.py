@@ -25,7 +25,7 @@ from tradsys.codec.errors import ERRORS
 from tradsys.codec.json_v1 import OrderReply, encode, reply_of
 from tradsys.core.messages import ACCEPTED_EVENT, REFUSED_EVENT, CancelOrder, PlaceOrder
 from tradsys.core.shard import Shard
-from tradsys.venue.venue import Done
+from tradsys.venue.outcome import Done
 
 SYMBOL = "BTC-USD"
 

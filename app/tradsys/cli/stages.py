@@ -18,7 +18,6 @@ import msgspec
 from msgspec import Struct
 
 from tradsys.adapters.http.edge import Tally
-from tradsys.adapters.http.orders import binary_results
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import Page, boot_id
@@ -37,8 +36,9 @@ from tradsys.flow.commands import Cancel, FlowCommand, Place, order_of
 from tradsys.flow.model import Model, commands, units_of
 from tradsys.flow.send import order_record
 from tradsys.venue.clock import EngineClock
+from tradsys.venue.outcome import Done, Outcome
 from tradsys.venue.ports import Entry
-from tradsys.venue.venue import Done, Outcome, Venue
+from tradsys.venue.venue import Venue
 
 BATCH = 100
 SYMBOL = "BTC-USD"
@@ -309,7 +309,7 @@ def _whole_batch(work: Work, directory: Path) -> float:
         for body in _batches(work):
             decoded = binary_v1.commands(body, session.DEMO, lambda symbol: grid, no_order, venue.clock())
             outcomes = venue.process([command for command in decoded if not isinstance(command, Problem)])
-            binary_results(outcomes, tally)
+            binary_v1.results(outcomes, tally.errors)
 
     seconds = _timed(run)
     take_down()

@@ -6,14 +6,17 @@ only the engine turns them into ticks and lots. An internal record is a command 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, Final
 
-from tradsys.codec.decimals import AMOUNT_MAX, UNITS_MAX, Grid
+from tradsys.codec.contradictions import refuse_contradictions
+from tradsys.codec.decimals import AMOUNT_MAX, UNITS_MAX, Grid, average_of
 from tradsys.codec.errors import INVALID_REQUEST, OFF_GRID, UNKNOWN_SYMBOL, Problem
-from tradsys.codec.json_v1 import client_order_id_of, refuse_contradictions
+from tradsys.codec.json_v1 import Processed, client_order_id_of
 from tradsys.core import messages as m
+from tradsys.core.outcome import outcome_of
 
 MEDIA_TYPE = "application/vnd.tradsys.v1+binary"
 
@@ -25,10 +28,12 @@ SENDER = Struct("<36sB3x")
 RESULT = Struct("<HBBIQQqqqq")
 """code, status, flags, fills, seq, order_id, filled, remaining, avg_price, ts: 56 bytes"""
 
-PLACE, CANCEL, REPLACE = 1, 2, 3
-POST_ONLY = 1
-REPLAYED = 1
-INT64_MAX = 2**63 - 1
+PLACE: Final = 1
+CANCEL: Final = 2
+REPLACE: Final = 3
+POST_ONLY: Final = 1
+REPLAYED: Final = 1
+INT64_MAX: Final = 2**63 - 1
 
 
 GridFor = Callable[[str], Grid | None]
@@ -72,9 +77,22 @@ _NO_KEY = bytes(36)
 
 def _text(raw: bytes, field: str) -> str:
     text = raw.rstrip(b"\0")
-    if not text.isascii() or b"\0" in text:
+    if not text.isascii() or 0 in text:
         raise Problem(INVALID_REQUEST, f"{field} is ASCII, padded with NUL", {"field": field})
     return text.decode("ascii")
+
+
+_SYMBOLS: dict[bytes, str] = {}
+SYMBOLS_KEPT: Final = 4_096
+
+
+def _symbol(raw: bytes) -> str:
+    """The same few come again and again: what was read once is remembered, up to a bound."""
+    symbol = _text(raw, "symbol")
+    if len(_SYMBOLS) >= SYMBOLS_KEPT:
+        _SYMBOLS.clear()
+    _SYMBOLS[raw] = symbol
+    return symbol
 
 
 def _units(amount: int, size: int, field: str) -> int:
@@ -99,7 +117,7 @@ def _command(
         raise Problem(INVALID_REQUEST, "reserved bits are set")
     if kind == CANCEL:
         return m.CancelOrder(account, order_id if order_id <= INT64_MAX else 0)
-    symbol = _text(raw_symbol, "symbol")
+    symbol = _SYMBOLS.get(raw_symbol) or _symbol(raw_symbol)
     if kind == REPLACE:
         return _replace_command(account, symbol, order_id, quantity, price, version, grid_for, grid_of_order)
     grid = grid_for(symbol)
@@ -163,6 +181,50 @@ def _replace_command(
         _units(price, instrument.tick_size, "price"),
         max(version, -1),
     )
+
+
+def results(outcomes: Sequence[Processed | Problem], errors: defaultdict[int, int]) -> bytes:
+    """A result record for each outcome. Counts its codes in `errors`."""
+    out = bytearray(RESULT.size * len(outcomes))
+    pack = RESULT.pack_into
+    offset = 0
+    for outcome in outcomes:
+        if isinstance(outcome, Problem):
+            errors[outcome.code] += 1
+            pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
+        else:
+            code, status, fills, order_id, filled, remaining, average = _facts(outcome)
+            if code:
+                errors[code] += 1
+            flags = REPLAYED if outcome.replayed else 0
+            pack(
+                out, offset, code, status, flags, fills, outcome.seq, order_id, min(filled, INT64_MAX),
+                min(remaining, INT64_MAX), min(average, INT64_MAX), outcome.time_ns,
+            )  # fmt: skip
+        offset += RESULT.size
+    return bytes(out)
+
+
+def _facts(done: Processed) -> tuple[int, int, int, int, int, int, int]:
+    """(code, status, fills, order id, filled, remaining, average price) of a command; the last three ×1e8."""
+    command, events, seq = done.command, done.events, done.seq
+    if events and events[0][0] == m.REFUSED_EVENT:
+        return events[0][1], m.REJECTED, 0, getattr(command, "order_id", 0), 0, 0, 0
+    if isinstance(command, m.PlaceOrder):
+        assert done.instrument is not None
+        instrument = done.instrument
+        open_qty, cost, status, _, trades = outcome_of(command.qty, seq, events)
+        fills = len(trades)
+        order_id, qty = seq, command.qty
+    else:
+        order = done.order
+        assert order is not None, "only an order that was there is changed"
+        instrument, qty, open_qty, cost = order.instrument, order.qty, order.open_qty, order.cost
+        order_id, fills, status = order.id, len(order.fills), order.status
+    filled = qty - open_qty
+    average = average_of(cost, filled, instrument.tick_size) if filled else 0
+    lot = instrument.lot_size
+    return 0, status, fills, order_id, filled * lot, open_qty * lot, average
 
 
 # --- what the venue's own processes hand over -------------------------------------------------------

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from tradsys.core.messages import AMOUNT_SCALE, Instrument
 
-UNITS_MAX = 10**15
+UNITS_MAX: Final = 10**15
 """Most ticks or lots: a product of two still is a number people understand."""
-AMOUNT_MAX = 2**62
+AMOUNT_MAX: Final = 2**62
 """The largest amount, price or notional, in 1e-8: with its fee it still fits the journal's 64 bits."""
-CACHE_MAX = 65_536
+CACHE_MAX: Final = 65_536
 
 DECIMAL = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))?", re.ASCII)
 

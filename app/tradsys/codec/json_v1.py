@@ -16,14 +16,13 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tradsys.codec.contradictions import refuse_contradictions
 from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
-from tradsys.core.messages import CLOSED_EVENT, GTC, LIMIT, NEW, RESTED_EVENT, STATUS_WORDS, TRADE_EVENT
+from tradsys.core.messages import GTC, LIMIT, STATUS_WORDS
 from tradsys.core.order import Order
-
-ICEBERG_SLICES_MAX = 1_000
-"""Each slice is one more trade for whoever takes it; crumbs would keep others from larger makers."""
+from tradsys.core.outcome import outcome_of
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _TIME = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
@@ -231,64 +230,6 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     return command
 
 
-def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
-    """Raises Problem 1002 for what no order can be, however it was written."""
-    kind, tif = order.type, order.time_in_force
-    if (
-        kind == LIMIT
-        and tif == GTC
-        and order.qty > 0
-        and order.price > 0
-        and order.valid_until >= 0
-        and order.side in m.SIDE_WORDS
-        and order.stp in m.STP_WORDS
-        and not (order.stop_price or order.display_qty or order.expire_at)
-    ):
-        return  # Most orders: none of what is below could be wrong with it.
-    rests = tif in (m.GTC, m.GTD, m.DAY)
-    checks = (
-        (order.side in m.SIDE_WORDS, "side", "is buy or sell"),
-        (kind in m.TYPE_WORDS, "type", "is limit, market, stop or stop_limit"),
-        (tif in m.TIME_IN_FORCE_WORDS, "time_in_force", "is gtc, ioc, fok, gtd or day"),
-        (order.stp in m.STP_WORDS, "stp", "is none, cancel_taker, cancel_maker or cancel_both"),
-        (order.qty > 0, "quantity", "must be above zero"),
-        (
-            (order.price > 0) == (kind in (m.LIMIT, m.STOP_LIMIT)),
-            "price",
-            "is for limit and stop_limit orders",
-        ),
-        ((order.stop_price > 0) == (kind >= m.STOP), "stop_price", "is for stop and stop_limit orders"),
-        (
-            not (kind == m.MARKET and rests),
-            "time_in_force",
-            "of a market order is ioc or fok",
-        ),
-        (not (kind >= m.STOP and not rests), "time_in_force", "of a stop is gtc, gtd or day"),
-        (
-            not order.post_only or (kind == m.LIMIT and rests),
-            "post_only",
-            "is for limit orders that may rest",
-        ),
-        (
-            not order.display_qty or (kind in (m.LIMIT, m.STOP_LIMIT) and rests),
-            "display_quantity",
-            "is for orders that may rest",
-        ),
-        (order.display_qty <= order.qty, "display_quantity", "exceeds quantity"),
-        (
-            not order.display_qty or order.qty <= order.display_qty * ICEBERG_SLICES_MAX,
-            "display_quantity",
-            "is less than a thousandth of quantity",
-        ),
-        ((order.expire_at != 0) == (tif == m.GTD), "expire_at", "is for gtd orders, which need it"),
-        (not order.expire_at or order.expire_at > now, "expire_at", "has passed"),
-        (order.valid_until >= 0, "valid_until", "is a unix time in nanoseconds"),
-    )
-    for holds, field, problem in checks:
-        if not holds:
-            raise Problem(INVALID_REQUEST, f"{field} {problem}", {"field": field})
-
-
 def replace_command(
     body: Replacement, account: str, order_id: int, grid: Grid, request_id: str
 ) -> m.ReplaceOrder:
@@ -328,6 +269,18 @@ class Applied(Protocol):
     def events(self) -> list[m.Event]: ...
     @property
     def instrument(self) -> m.Instrument | None: ...
+
+
+class Processed(Applied, Protocol):
+    """Any command that was journalled, and what became of it."""
+
+    @property
+    def replayed(self) -> bool:
+        """The outcome of an earlier, equal command with the same key."""
+
+    @property
+    def order(self) -> OrderState | None:
+        """Of a replace or cancel: the account's order as the command left it, if there is one."""
 
 
 class OrderState(msgspec.Struct, frozen=True, gc=False):
@@ -452,30 +405,6 @@ _WORDS = {
     for kind, kind_word in m.TYPE_WORDS.items()
     for tif, tif_word in m.TIME_IN_FORCE_WORDS.items()
 }
-
-
-def outcome_of(qty: int, order_id: int, events: list[m.Event]) -> tuple[int, int, int, int, list[m.Event]]:
-    """(open quantity, cost, status, reason, its trades) of an accepted order after its command's events."""
-    if len(events) == 2 and events[1][0] == RESTED_EVENT:
-        return qty, 0, NEW, 0, []
-    open_qty, cost, status, reason = qty, 0, NEW, 0
-    trades = []
-    for event in events:
-        kind = event[0]
-        if kind == TRADE_EVENT:
-            if event[3] == order_id:
-                open_qty = event[9]
-            elif event[2] == order_id:
-                open_qty = event[8]
-            else:
-                continue
-            cost += event[4] * event[5]
-            trades.append(event)
-        elif kind == CLOSED_EVENT and event[1] == order_id:
-            status, reason = event[2], event[3]
-    if not reason and trades:
-        status = m.PARTIALLY_FILLED if open_qty else m.FILLED
-    return open_qty, cost, status, reason, trades
 
 
 def rejected_reply_of(record: Applied, shard: str) -> OrderReply:

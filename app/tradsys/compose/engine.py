@@ -52,8 +52,9 @@ from tradsys.compose.tracing import TracedEdge, TurnTraces, exporter_of, spans_o
 from tradsys.core.messages import RevokeToken
 from tradsys.settings import EXIT_CONFIGURATION, Settings, SettingsError
 from tradsys.venue.clock import EngineClock, TurnClock
+from tradsys.venue.outcome import Done
 from tradsys.venue.ports import JournalError
-from tradsys.venue.venue import Done, Venue
+from tradsys.venue.venue import Venue
 
 METRICS_FILE = "metrics.prom"
 

@@ -17,7 +17,12 @@ from typing import Any, Final
 
 from tradsys.core.order import Level, Order
 
-TRADED, EXPIRED_MAKER, CANCELED_MAKER, CANCELED_TAKER, REPLENISHED_MAKER, STOPPED_TAKER = 1, 2, 3, 4, 5, 6
+TRADED: Final = 1
+EXPIRED_MAKER: Final = 2
+CANCELED_MAKER: Final = 3
+CANCELED_TAKER: Final = 4
+REPLENISHED_MAKER: Final = 5
+STOPPED_TAKER: Final = 6
 
 Step = tuple[int, Order, int, int]
 """(what, order, qty, the order's open_qty afterwards); for REPLENISHED_MAKER qty is the new slice."""

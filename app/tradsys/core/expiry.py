@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 from itertools import islice
+from typing import Final
 
 from tradsys.core.order import Order
 
-STALE_TIMES_MAX = 1_000
+STALE_TIMES_MAX: Final = 1_000
 
 
 class Expiries:

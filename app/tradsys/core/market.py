@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from tradsys.core.account import Balance
 from tradsys.core.book import OrderBook, Side
 from tradsys.core.messages import AMOUNT_SCALE, PPM, TRADING, Event, Instrument
 from tradsys.core.order import Order
 
-RECENT_TRADES_MAX = 100
+RECENT_TRADES_MAX: Final = 100
 
 
 class Market:

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-import msgspec
-from msgspec import Struct
-
-from tradsys.core.messages import Event, Instrument, PlaceOrder, Rules
+from tradsys.core.messages import Instrument, PlaceOrder, Rules
 from tradsys.core.order import Order
+from tradsys.core.records import Page, Record, Row, pack, unpack
 
-CHUNK_BITS = 12
-BUCKETS = 4096
-LEAVE_MAX = 4
+CHUNK_BITS: Final = 12
+BUCKETS: Final = 4096
+LEAVE_MAX: Final = 4
 """Most orders and most records that one command lets go, so that forgetting never becomes a pause."""
 
 
@@ -91,48 +90,6 @@ class OrderMemory:
                 self.pool.append(left)
 
 
-class Record(Struct, frozen=True, gc=False):
-    """What a retry is answered with: the reply is a function of these five; its bytes are not kept."""
-
-    command: PlaceOrder
-    seq: int
-    time_ns: int
-    events: list[Event]
-    instrument: Instrument
-
-
-class _Packed(Struct, array_like=True, gc=False):
-    """A record's bytes: MessagePack of these five."""
-
-    command: PlaceOrder
-    seq: int
-    time_ns: int
-    events: list[Event]
-    version: int
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Packed).decode
-
-
-def pack(record: Record) -> bytes:
-    version = record.instrument.version
-    return _encode((record.command, record.seq, record.time_ns, record.events, version))
-
-
-Row = tuple[int, str, bytes]
-"""(when it closed or 0, key, record)"""
-
-
-class Page(Struct):
-    """Neighbours in the order of closing, as a snapshot has them."""
-
-    rows: int
-    """So many of them are still kept."""
-    chunk: bytes
-    rows_in_chunk: int
-
-
 class KeyMemory:
     """Idempotency records by (account, client order id): while open, then for a window, within a cap."""
 
@@ -159,8 +116,7 @@ class KeyMemory:
 
     def unpack(self, packed: bytes) -> Record:
         """Raises msgspec.DecodeError for bytes that are no record."""
-        kept = _decode(packed)
-        return Record(kept.command, kept.seq, kept.time_ns, kept.events, self.instruments[kept.version])
+        return unpack(packed, self.instruments)
 
     def packed(self, key: str) -> bytes:
         """The record's bytes; from now on they are what is kept of it."""

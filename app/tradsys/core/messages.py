@@ -11,7 +11,7 @@ integers of 1e-8; fee rates and bands are parts per million; times are unix nano
 
 from __future__ import annotations
 
-from typing import Any, Literal, NewType
+from typing import Any, Final, Literal, NewType
 
 from msgspec import Struct
 
@@ -20,21 +20,40 @@ Qty = NewType("Qty", int)
 TimeNs = NewType("TimeNs", int)
 OrderId = NewType("OrderId", int)
 
-AMOUNT_SCALE = 100_000_000
+AMOUNT_SCALE: Final = 100_000_000
 """Money and assets are counted in units of 1e-8."""
 
-PPM = 1_000_000
-DAY_NS = 86_400_000_000_000
+PPM: Final = 1_000_000
+DAY_NS: Final = 86_400_000_000_000
 
 # Sides are signs, so that both halves of the book are one piece of code.
-BUY, SELL = 1, -1
+BUY: Final = 1
+SELL: Final = -1
 
-LIMIT, MARKET, STOP, STOP_LIMIT = 1, 2, 3, 4
-GTC, IOC, FOK, GTD, DAY = 1, 2, 3, 4, 5
-STP_NONE, STP_CANCEL_TAKER, STP_CANCEL_MAKER, STP_CANCEL_BOTH = 0, 1, 2, 3
-NEW, PARTIALLY_FILLED, FILLED, CANCELED, REJECTED, EXPIRED = 1, 2, 3, 4, 5, 6
-TRADING, CANCEL_ONLY, HALTED = 1, 2, 3
-CASH, LIMITS = 1, 2
+LIMIT: Final = 1
+MARKET: Final = 2
+STOP: Final = 3
+STOP_LIMIT: Final = 4
+GTC: Final = 1
+IOC: Final = 2
+FOK: Final = 3
+GTD: Final = 4
+DAY: Final = 5
+STP_NONE: Final = 0
+STP_CANCEL_TAKER: Final = 1
+STP_CANCEL_MAKER: Final = 2
+STP_CANCEL_BOTH: Final = 3
+NEW: Final = 1
+PARTIALLY_FILLED: Final = 2
+FILLED: Final = 3
+CANCELED: Final = 4
+REJECTED: Final = 5
+EXPIRED: Final = 6
+TRADING: Final = 1
+CANCEL_ONLY: Final = 2
+HALTED: Final = 3
+CASH: Final = 1
+LIMITS: Final = 2
 
 SideWord = Literal["buy", "sell"]
 TypeWord = Literal["limit", "market", "stop", "stop_limit"]
@@ -69,7 +88,12 @@ TRADING_STATUS_WORDS: dict[int, TradingStatusWord] = {
 RISK_MODE_WORDS: dict[int, RiskModeWord] = {CASH: "cash", LIMITS: "limits"}
 
 # Why an order ended without being filled (CLOSED events, `reason` of an order).
-BY_REQUEST, BY_SELF_TRADE, BY_KILL, BY_ADMIN, UNFILLED, TIME_UP = 1, 2, 3, 4, 5, 6
+BY_REQUEST: Final = 1
+BY_SELF_TRADE: Final = 2
+BY_KILL: Final = 3
+BY_ADMIN: Final = 4
+UNFILLED: Final = 5
+TIME_UP: Final = 6
 REASON_WORDS = {
     BY_REQUEST: "requested",
     BY_SELF_TRADE: "self_trade",
@@ -300,43 +324,43 @@ Command = AccountCommand | EngineCommand | AdminCommand
 
 Event = tuple[Any, ...]
 
-ACCEPTED_EVENT = 1
+ACCEPTED_EVENT: Final = 1
 """(1, order_id): the order was taken in."""
-REFUSED_EVENT = 2
+REFUSED_EVENT: Final = 2
 """(2, code, need, have): the command changed nothing; code is one of `REFUSALS`. Alone in its list."""
-TRADE_EVENT = 3
+TRADE_EVENT: Final = 3
 """(3, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, maker_open_qty, taker_open_qty)"""
-RESTED_EVENT = 4
+RESTED_EVENT: Final = 4
 """(4, order_id, side, price, shown_qty, open_qty): last in its level now."""
-CLOSED_EVENT = 5
+CLOSED_EVENT: Final = 5
 """(5, order_id, status, reason, open_qty): ended with `open_qty` unfilled (not sent for filled orders)."""
-PARKED_EVENT = 6
+PARKED_EVENT: Final = 6
 """(6, order_id, stop_price): a stop waits."""
-TRIGGERED_EVENT = 7
+TRIGGERED_EVENT: Final = 7
 """(7, order_id): a stop became a market or limit order."""
-REPLACED_EVENT = 8
+REPLACED_EVENT: Final = 8
 """(8, order_id, version, price, qty, open_qty, kept): kept 1 keeps its place in the level (a RESTED_EVENT
 or a TRADE_EVENT follows otherwise, unless the order is a waiting stop)."""
-REPLENISHED_EVENT = 9
+REPLENISHED_EVENT: Final = 9
 """(9, order_id, shown_qty): an iceberg shows its next slice, last in its level now."""
-WORK_EVENT = 10
+WORK_EVENT: Final = 10
 """(10, work_id, done, more): one step canceled or triggered `done` orders; more 1: `ContinueWork` is due."""
-SET_EVENT = 11
+SET_EVENT: Final = 11
 """(11, what, ...): an admin or engine command took effect; `what` is the command's tag."""
 
 # Refusals by the venue, in the order of checking. They are journalled and consume their key.
-KILL_SWITCH = 3005
-NOT_TRADING = 1010
-NO_SUCH_ORDER = 1007
-NOT_CANCELABLE = 1009
-VERSION_CONFLICT = 1008
-PRICE_BAND = 1005
-SIZE_LIMIT = 3002
-TOO_MANY_ORDERS = 3006
-WOULD_CROSS = 1011
-POSITION_LIMIT = 3001
-INSUFFICIENT_BALANCE = 3003
-NOT_ALLOWED = 1002
+KILL_SWITCH: Final = 3005
+NOT_TRADING: Final = 1010
+NO_SUCH_ORDER: Final = 1007
+NOT_CANCELABLE: Final = 1009
+VERSION_CONFLICT: Final = 1008
+PRICE_BAND: Final = 1005
+SIZE_LIMIT: Final = 3002
+TOO_MANY_ORDERS: Final = 3006
+WOULD_CROSS: Final = 1011
+POSITION_LIMIT: Final = 3001
+INSUFFICIENT_BALANCE: Final = 3003
+NOT_ALLOWED: Final = 1002
 """An admin command that contradicts the state (grid change under orders, unknown symbol or account)."""
 REFUSALS = (
     KILL_SWITCH,

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from tradsys.core import snapshot
 from tradsys.core.account import Account, Balance, Holding
 from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, STOPPED_TAKER, TRADED
 from tradsys.core.expiry import Expiries
 from tradsys.core.market import Market, band
-from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory, Record
+from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory
 from tradsys.core.messages import (
     ACCEPTED_EVENT,
     AMOUNT_SCALE,
@@ -90,8 +90,9 @@ from tradsys.core.messages import (
     SetTradingStatus,
 )
 from tradsys.core.order import Order
+from tradsys.core.records import Record
 
-POSITION_TOLD_MAX = 2**63 - 1
+POSITION_TOLD_MAX: Final = 2**63 - 1
 """A position may be larger; the journal's numbers have 64 bits."""
 
 

@@ -21,7 +21,6 @@ import msgspec
 
 from tradsys.core.account import Account, Balance
 from tradsys.core.market import Market
-from tradsys.core.memory import Page, Record, Row
 from tradsys.core.messages import (
     CASH,
     FILLED,
@@ -33,6 +32,7 @@ from tradsys.core.messages import (
     Rules,
 )
 from tradsys.core.order import Order
+from tradsys.core.records import Page, Record, Row
 
 if TYPE_CHECKING:
     from tradsys.core.shard import Shard

@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from tradsys.codec.contradictions import ICEBERG_SLICES_MAX
 from tradsys.codec.decimals import AMOUNT_MAX, text_of
 from tradsys.codec.errors import (
     FORBIDDEN,
@@ -26,7 +26,7 @@ from tradsys.codec.errors import (
     UNKNOWN_SYMBOL,
     Problem,
 )
-from tradsys.codec.json_v1 import ICEBERG_SLICES_MAX, OrderState, state_of
+from tradsys.codec.json_v1 import state_of
 from tradsys.core.messages import (
     NOT_TRADING,
     REFUSED_EVENT,
@@ -34,14 +34,13 @@ from tradsys.core.messages import (
     CancelOrders,
     Command,
     ContinueWork,
-    Event,
     ExpireOrders,
-    Instrument,
     PlaceOrder,
     ReplaceOrder,
     SetJournalSpace,
 )
 from tradsys.core.shard import Shard
+from tradsys.venue.outcome import Done, Outcome
 from tradsys.venue.ports import Clock, Entry, Journal, JournalError
 
 BATCH_MAX = 1_000
@@ -64,23 +63,6 @@ def _no_space() -> Problem:
     return Problem(
         NOT_TRADING, "only cancels are accepted: the journal waits for space", {"status": "cancel_only"}
     )
-
-
-class Done(Struct, frozen=True, gc=False):
-    """A journalled command and what it did. `instrument` is the one of a PlaceOrder, else None."""
-
-    command: Command
-    seq: int
-    time_ns: int
-    events: list[Event]
-    instrument: Instrument | None
-    replayed: bool = False
-    """The outcome of an earlier, equal command with the same key."""
-    order: OrderState | None = None
-    """Of a replace or cancel: the account's order as the command left it, if there is one."""
-
-
-Outcome = Done | Problem
 
 
 class Venue:

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from tradsys.codec.stream_v1 import TradeMade
 from tradsys.core import messages as m
-from tradsys.core.memory import Record
 from tradsys.core.order import Order
+from tradsys.core.records import Record
 from tradsys.core.shard import Shard
 from tradsys.venue.ports import Frame, JournalError
 

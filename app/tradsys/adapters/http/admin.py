@@ -29,8 +29,8 @@ from tradsys.codec.json_v1 import DecimalText, client_order_id_of, decode, decod
 from tradsys.codec.market_v1 import symbol_of
 from tradsys.core import messages as m
 from tradsys.core.account import Account
+from tradsys.venue.outcome import Done
 from tradsys.venue.ports import ADMIN
-from tradsys.venue.venue import Done
 
 _ASSET = re.compile(r"[A-Z0-9]{1,15}", re.ASCII)
 _SYMBOL = re.compile(r"[A-Z0-9]{1,15}-[A-Z0-9]{1,15}", re.ASCII)

@@ -32,8 +32,8 @@ from tradsys.codec.errors import (
 )
 from tradsys.codec.json_v1 import encode
 from tradsys.venue.calling import REQUEST_ID
+from tradsys.venue.outcome import Outcome
 from tradsys.venue.ports import Authenticator, Busy, Clock, Identity, JournalError, Unauthorized
-from tradsys.venue.venue import Outcome
 
 PUBLIC = 0
 """A route that needs no token."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import falcon
 
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Desk, binary_results, body_of
+from tradsys.adapters.http.orders import Desk, body_of
 from tradsys.codec import binary_v1
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, NOT_LEADER, Problem
 from tradsys.codec.json_v1 import encode
@@ -102,5 +102,5 @@ class CommandsResource:
         if len(items) > BATCH_MAX:
             raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
         resp.content_type = binary_v1.MEDIA_TYPE
-        resp.data = binary_results(desk.process_some(items), desk.tally)
+        resp.data = binary_v1.results(desk.process_some(items), desk.tally.errors)
         resp.set_header("X-Seq", str(desk.venue.seq))

@@ -18,7 +18,7 @@ from tradsys.adapters.http.edge import (
     answer_problem,
 )
 from tradsys.codec import binary_v1
-from tradsys.codec.decimals import Grid, average_of, grid_of, text_of
+from tradsys.codec.decimals import Grid, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import (
     NewOrder,
@@ -32,7 +32,6 @@ from tradsys.codec.json_v1 import (
     decoder,
     encode,
     order_number,
-    outcome_of,
     place_command,
     rejected_reply_of,
     replace_command,
@@ -42,8 +41,9 @@ from tradsys.codec.json_v1 import (
 )
 from tradsys.core import messages as m
 from tradsys.core.order import Order
+from tradsys.venue.outcome import Done, Outcome
 from tradsys.venue.ports import READ, TRADE
-from tradsys.venue.venue import BATCH_MAX, Done, Outcome, Venue
+from tradsys.venue.venue import BATCH_MAX, Venue
 
 PAGE_MAX = 1_000
 
@@ -392,7 +392,7 @@ class BatchResource:
             if len(items) > BATCH_MAX:
                 raise Problem(INVALID_REQUEST, f"a batch has at most {BATCH_MAX} commands")
             resp.content_type = binary_v1.MEDIA_TYPE
-            resp.data = binary_results(self.desk.process_some(items), self.desk.tally)
+            resp.data = binary_v1.results(self.desk.process_some(items), self.desk.tally.errors)
         else:
             raw = decode(self._orders, body).orders
             items = [self._item(bytes(one), req, now) for one in raw]
@@ -451,50 +451,3 @@ class TestResource:
         notional = worst * command.qty * venue.shard.markets[command.symbol].unit
         self.desk.tally.tests += 1
         resp.data = encode(TestResult(True, text_of(notional)))
-
-
-def binary_results(outcomes: Sequence[Outcome], tally: Tally) -> bytes:
-    """A result record for each outcome; see codec/README.md."""
-    out = bytearray(binary_v1.RESULT.size * len(outcomes))
-    pack = binary_v1.RESULT.pack_into
-    for index, outcome in enumerate(outcomes):
-        offset = index * binary_v1.RESULT.size
-        if isinstance(outcome, Problem):
-            tally.errors[outcome.code] += 1
-            pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
-            continue
-        code, status, fills, order_id, filled, remaining, average = _facts(outcome)
-        if code:
-            tally.errors[code] += 1
-        flags = binary_v1.REPLAYED if outcome.replayed else 0
-        pack(
-            out, offset, code, status, flags, fills, outcome.seq, order_id, _fitting(filled),
-            _fitting(remaining), _fitting(average), outcome.time_ns,
-        )  # fmt: skip
-    return bytes(out)
-
-
-def _fitting(amount: int) -> int:
-    return amount if amount <= binary_v1.INT64_MAX else binary_v1.INT64_MAX
-
-
-def _facts(done: Done) -> tuple[int, int, int, int, int, int, int]:
-    """(code, status, fills, order id, filled, remaining, average price) of a command; the last three ×1e8."""
-    command, events, seq = done.command, done.events, done.seq
-    if events and events[0][0] == m.REFUSED_EVENT:
-        return events[0][1], m.REJECTED, 0, getattr(command, "order_id", 0), 0, 0, 0
-    if isinstance(command, m.PlaceOrder):
-        assert done.instrument is not None
-        instrument = done.instrument
-        open_qty, cost, status, _, trades = outcome_of(command.qty, seq, events)
-        fills = len(trades)
-        order_id, qty = seq, command.qty
-    else:
-        order = done.order
-        assert order is not None, "only an order that was there is changed"
-        instrument, qty, open_qty, cost = order.instrument, order.qty, order.open_qty, order.cost
-        order_id, fills, status = order.id, len(order.fills), order.status
-    filled = qty - open_qty
-    average = average_of(cost, filled, instrument.tick_size) if filled else 0
-    lot = instrument.lot_size
-    return 0, status, fills, order_id, filled * lot, open_qty * lot, average

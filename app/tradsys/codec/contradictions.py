@@ -1,0 +1,70 @@
+"""What no order can be, however it was written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tradsys.codec.errors import INVALID_REQUEST, Problem
+from tradsys.core import messages as m
+from tradsys.core.messages import GTC, LIMIT
+
+ICEBERG_SLICES_MAX: Final = 1_000
+"""Each slice is one more trade for whoever takes it; crumbs would keep others from larger makers."""
+
+
+def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
+    """Raises Problem 1002, naming the field."""
+    kind, tif = order.type, order.time_in_force
+    if (
+        kind == LIMIT
+        and tif == GTC
+        and order.qty > 0
+        and order.price > 0
+        and order.valid_until >= 0
+        and order.side in m.SIDE_WORDS
+        and order.stp in m.STP_WORDS
+        and not (order.stop_price or order.display_qty or order.expire_at)
+    ):
+        return  # Most orders: none of what is below could be wrong with it.
+    rests = tif in (m.GTC, m.GTD, m.DAY)
+    checks = (
+        (order.side in m.SIDE_WORDS, "side", "is buy or sell"),
+        (kind in m.TYPE_WORDS, "type", "is limit, market, stop or stop_limit"),
+        (tif in m.TIME_IN_FORCE_WORDS, "time_in_force", "is gtc, ioc, fok, gtd or day"),
+        (order.stp in m.STP_WORDS, "stp", "is none, cancel_taker, cancel_maker or cancel_both"),
+        (order.qty > 0, "quantity", "must be above zero"),
+        (
+            (order.price > 0) == (kind in (m.LIMIT, m.STOP_LIMIT)),
+            "price",
+            "is for limit and stop_limit orders",
+        ),
+        ((order.stop_price > 0) == (kind >= m.STOP), "stop_price", "is for stop and stop_limit orders"),
+        (
+            not (kind == m.MARKET and rests),
+            "time_in_force",
+            "of a market order is ioc or fok",
+        ),
+        (not (kind >= m.STOP and not rests), "time_in_force", "of a stop is gtc, gtd or day"),
+        (
+            not order.post_only or (kind == m.LIMIT and rests),
+            "post_only",
+            "is for limit orders that may rest",
+        ),
+        (
+            not order.display_qty or (kind in (m.LIMIT, m.STOP_LIMIT) and rests),
+            "display_quantity",
+            "is for orders that may rest",
+        ),
+        (order.display_qty <= order.qty, "display_quantity", "exceeds quantity"),
+        (
+            not order.display_qty or order.qty <= order.display_qty * ICEBERG_SLICES_MAX,
+            "display_quantity",
+            "is less than a thousandth of quantity",
+        ),
+        ((order.expire_at != 0) == (tif == m.GTD), "expire_at", "is for gtd orders, which need it"),
+        (not order.expire_at or order.expire_at > now, "expire_at", "has passed"),
+        (order.valid_until >= 0, "valid_until", "is a unix time in nanoseconds"),
+    )
+    for holds, field, problem in checks:
+        if not holds:
+            raise Problem(INVALID_REQUEST, f"{field} {problem}", {"field": field})

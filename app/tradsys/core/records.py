@@ -1,0 +1,58 @@
+"""Idempotency records: what a retry is answered with, as objects, as bytes, and as pages of a snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from tradsys.core.messages import Event, Instrument, PlaceOrder
+
+
+class Record(Struct, frozen=True, gc=False):
+    """What a retry is answered with: the reply is a function of these five; its bytes are not kept."""
+
+    command: PlaceOrder
+    seq: int
+    time_ns: int
+    events: list[Event]
+    instrument: Instrument
+
+
+class _Packed(Struct, array_like=True, gc=False):
+    """A record's bytes: MessagePack of these five."""
+
+    command: PlaceOrder
+    seq: int
+    time_ns: int
+    events: list[Event]
+    version: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Packed).decode
+
+
+def pack(record: Record) -> bytes:
+    version = record.instrument.version
+    return _encode((record.command, record.seq, record.time_ns, record.events, version))
+
+
+def unpack(packed: bytes, instruments: Sequence[Instrument]) -> Record:
+    """`instruments` are by version. Raises msgspec.DecodeError for bytes that are no record."""
+    kept = _decode(packed)
+    return Record(kept.command, kept.seq, kept.time_ns, kept.events, instruments[kept.version])
+
+
+Row = tuple[int, str, bytes]
+"""(when it closed or 0, key, record)"""
+
+
+class Page(Struct):
+    """Neighbours in the order of closing, as a snapshot has them."""
+
+    rows: int
+    """So many of them are still kept."""
+    chunk: bytes
+    rows_in_chunk: int
