@@ -121,6 +121,18 @@ def test_a_failed_transaction_leaves_rows_and_position_as_they_were(tmp_path):
     assert model.position.seq == last_seq(frames[-1])
 
 
+def test_a_transaction_gives_way_after_every_frame_and_statement(tmp_path):
+    given = []
+    pragmas, words = PRAGMAS, [0] * metrics.WORDS_USED
+    model = ReadModel(tmp_path / "readmodel.db", pragmas, words, lambda: given.append(model.position.seq))
+    frames = Recording(3).record(200)
+
+    write(model, frames)
+
+    assert len(given) > len(frames)
+    assert set(given) == {0}, "inside the transaction"
+
+
 def test_frames_must_follow_the_position(tmp_path):
     frames = Recording(1).record(100)
     model = open_model(tmp_path)

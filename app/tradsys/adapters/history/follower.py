@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import resource
 import sys
 import threading
@@ -31,7 +32,6 @@ import apsw
 from msgspec import Struct
 
 from tradsys import metrics
-from tradsys.adapters.history.precedence import Precedence
 from tradsys.adapters.history.readmodel import NOTHING, Position, ReadModel, ReadModelMoved
 from tradsys.adapters.history.retention import Needed, first_seq_of, retire
 from tradsys.adapters.history.schedule import Schedule
@@ -55,6 +55,10 @@ ROUND_S = 0.05
 all: after each sync, five milliseconds apart, the read model cost twice as much a command."""
 SWITCH_INTERVAL_S = 0.0005
 """How long the replay may keep the interpreter from the sync thread."""
+NICE = 5
+"""The replay is the first to wait on a CPU that others want; syncing, in its own thread, is not."""
+STRIDE = 4
+"""After so many commands, a tenth of a millisecond, the replay gives way."""
 RETRY_S = 1.0
 FINISH_S = 5.0
 """How much of its backlog a history that was told to stop still works off."""
@@ -142,10 +146,10 @@ class Follower:
         segments: Callable[[], Sequence[Path]],
         snapshot_every: int,
         words: MutableSequence[int],
-        precedence: Precedence,
+        give_way: Callable[[], None],
     ) -> None:
         """`open_reader(seq, chain)` reads what follows the frame with this end; `segments` are the
-        journal's files, oldest first."""
+        journal's files, oldest first; `give_way` lets others have the CPU, if there are any."""
         self._progress = progress
         self._open_reader = open_reader
         self._readmodel_path = readmodel_path
@@ -155,7 +159,7 @@ class Follower:
         self._snapshot_every = snapshot_every
         self._schedule: Schedule
         self._words = words
-        self._precedence = precedence
+        self._give_way = give_way
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -187,7 +191,6 @@ class Follower:
         """A snapshot of now, verified; the one of this state if there is one already."""
         done: Future[Snapshot] = Future()
         self._requests.put(lambda: self._wanted.append(done))
-        self._precedence.claim()
         self._wake.set()
         return done
 
@@ -195,7 +198,6 @@ class Follower:
         """The hash of the state after the last command that was applied."""
         done: Future[StateHash] = Future()
         self._requests.put(lambda: done.set_result(StateHash(self.position.seq, self.shard.state_hash())))
-        self._precedence.claim()
         self._wake.set()
         return done
 
@@ -211,7 +213,7 @@ class Follower:
         """Follow until `stop`. Raises JournalError for a journal that can't be trusted, ReplayMismatch
         for one that this release does not reproduce; both end the process."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._precedence.begin()
+        os.nice(NICE)  # Of this thread alone, and of what it starts.
         # A full collection of a million orders is a pause in which nobody else runs, the sync thread
         # neither. What lives long is frozen instead; cycles are rare here, and young ones are found.
         gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER)
@@ -224,14 +226,12 @@ class Follower:
             self._advance(self._stop.is_set)
             self._tend()
             self.caught_up = True
-            self._precedence.round_done()
             self._wake.wait(ROUND_S)
             self._wake.clear()
 
     def finish(self) -> None:
         """After `run` and the last sync: follow to the end, and see that the next start has little to replay.
         A long way that is left is left to that start, too."""
-        self._precedence.end()
         if self._started:
             end = monotonic() + FINISH_S
             self._advance(lambda: monotonic() > end)
@@ -266,6 +266,8 @@ class Follower:
             command = entry.command
             entries.append(Entry(command, apply(command, seq, now)))
             seq += 1
+            if not seq % STRIDE:
+                self._give_way()
         replayed = encode_payload(entries)
         if replayed != frame.payload:
             self._words[metrics.REPLAY_MISMATCHES.word()] += 1
@@ -309,8 +311,6 @@ class Follower:
         verifying = self._verifying
         if verifying is not None:
             if verifying.process.poll() is None:
-                if self._wanted:
-                    self._precedence.bring_forward(verifying.process.pid)
                 return
             self._accept(verifying)
         due = not self._stop.is_set() and self._schedule.due(self.position.seq, self.lag[0], monotonic())
@@ -388,7 +388,6 @@ class Follower:
         verifying = self._verifying
         if verifying is not None:
             if verifying.asked_by or needed():
-                self._precedence.bring_forward(verifying.process.pid)
                 self._accept(verifying)
             else:
                 self._verifying = None

@@ -8,6 +8,7 @@ end     the replay stops, the last sync is made, the replay follows to it; a las
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from time import monotonic_ns
@@ -15,7 +16,6 @@ from typing import Any
 
 from tradsys.adapters.history.follower import Follower, Reader
 from tradsys.adapters.history.ops import history_routes
-from tradsys.adapters.history.precedence import Precedence
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.reporting import Reporter
 from tradsys.adapters.history.snapshots import SnapshotStore
@@ -33,6 +33,10 @@ LAG_COMMANDS_MAX = 100_000
 """Commands that the read model may be behind in a ready process."""
 
 _log = logging.getLogger("tradsys.history")
+
+
+def _stay() -> None:
+    """Nobody goes first."""
 
 
 class History:
@@ -55,14 +59,17 @@ class History:
         pragmas: Pragmas,
         derive: Callable[[], Mapping[str, Samples]],
     ) -> None:
-        """`answers_wait` for syncs, which wait for the interpreter: the replay may not hold it for long then.
+        """`answers_wait` for syncs, so that nothing may keep these waiting; else the replay gives way to
+        others on its CPU every tenth of a millisecond: by itself the kernel lets it go on for several.
         `words` are the page's metrics; `derive` gives what is shown beside them; the others belong to the
         journal, see `Syncing` and `Follower`."""
         self._progress = progress
         self._reporter = Reporter(directory, progress, words, derive)
+        # Who gives way keeps the interpreter meanwhile, and a sync needs it.
+        give_way = _stay if answers_wait else os.sched_yield
 
         def open_readmodel(path: Path) -> ReadModel:
-            readmodel = ReadModel(path, pragmas, words)
+            readmodel = ReadModel(path, pragmas, words, give_way)
             self._reporter.pragmas_are(readmodel.pragmas)
             return readmodel
 
@@ -76,7 +83,7 @@ class History:
             segments=segments,
             snapshot_every=snapshot_every,
             words=words,
-            precedence=Precedence(stands_back=not answers_wait),
+            give_way=give_way,
         )
         self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms)
 
