@@ -7,11 +7,13 @@ MAKEFLAGS += --no-print-directory
 
 # The first that is new enough, runs (what a version manager puts on PATH need not), and can make environments and
 # build extensions. A distribution's own comes first: it is built with profile-guided and link-time optimization, which
-# a version manager leaves out, and takes an order in 0.8 to 0.9 of the time.
+# a version manager leaves out, and takes an order in nine tenths of the time.
 usable := import ensurepip, os, sys, sysconfig; \
     sys.exit(sys.version_info < (3, 11) or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
-PYTHON ?= $(shell for python in /usr/bin/python3.11 python3.11 python3.12 python3.13 python3; do \
+ifndef PYTHON
+PYTHON := $(shell for python in /usr/bin/python3.11 python3.11 python3.12 python3.13 python3; do \
     $$python -c '$(usable)' 2>/dev/null && echo $$python && break; done)
+endif
 BIN := .venv/bin
 
 # meinheld, of the profile `baseline`, builds without greenlet only.

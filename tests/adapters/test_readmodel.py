@@ -121,16 +121,21 @@ def test_a_failed_transaction_leaves_rows_and_position_as_they_were(tmp_path):
     assert model.position.seq == last_seq(frames[-1])
 
 
-def test_a_transaction_gives_way_after_every_frame_and_statement(tmp_path):
+def test_a_transaction_gives_way_after_every_frame_and_insert(tmp_path):
     given = []
-    pragmas, words = PRAGMAS, [0] * metrics.WORDS_USED
-    model = ReadModel(tmp_path / "readmodel.db", pragmas, words, lambda: given.append(model.position.seq))
-    frames = Recording(3).record(200)
+    model = ReadModel(
+        tmp_path / "readmodel.db",
+        PRAGMAS,
+        [0] * metrics.WORDS_USED,
+        lambda: given.append((model.position.seq, model.db.total_changes())),
+    )
+    frames, before = Recording(3).record(200), model.db.total_changes()
 
     write(model, frames)
 
+    assert {seq for seq, _ in given} == {0}, "inside the transaction"
+    assert [changes for _, changes in given].count(before) == len(frames), "folded, nothing inserted yet"
     assert len(given) > len(frames)
-    assert set(given) == {0}, "inside the transaction"
 
 
 def test_frames_must_follow_the_position(tmp_path):

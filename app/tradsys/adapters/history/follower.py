@@ -53,10 +53,10 @@ TRANSACTION_COMMANDS_MAX = 1_000
 ROUND_S = 0.05
 """From one look at the journal to the next. A round costs something whatever it finds, a transaction above
 all: after each sync, five milliseconds apart, the read model cost twice as much a command."""
-SWITCH_INTERVAL_S = 0.0005
-"""How long the replay may keep the interpreter from the sync thread."""
 NICE = 5
 """The replay is the first to wait on a CPU that others want; syncing, in its own thread, is not."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long the replay may keep the interpreter from the sync thread."""
 STRIDE = 4
 """After so many commands, a tenth of a millisecond, the replay gives way."""
 RETRY_S = 1.0

@@ -35,10 +35,6 @@ LAG_COMMANDS_MAX = 100_000
 _log = logging.getLogger("tradsys.history")
 
 
-def _stay() -> None:
-    """Nobody goes first."""
-
-
 class History:
     """Follows the journal of one data directory."""
 
@@ -66,7 +62,7 @@ class History:
         self._progress = progress
         self._reporter = Reporter(directory, progress, words, derive)
         # Who gives way keeps the interpreter meanwhile, and a sync needs it.
-        give_way = _stay if answers_wait else os.sched_yield
+        give_way: Callable[[], None] = (lambda: None) if answers_wait else os.sched_yield
 
         def open_readmodel(path: Path) -> ReadModel:
             readmodel = ReadModel(path, pragmas, words, give_way)

@@ -116,8 +116,8 @@ class ReadModel:
         words: MutableSequence[int],
         give_way: Callable[[], None] = lambda: None,
     ) -> None:
-        """Open or create the tables and bring the schema up to date. `give_way` is called after each tenth of
-        a millisecond of a transaction, or half of one.
+        """Open or create the tables and bring the schema up to date. `give_way` is called after every frame
+        that is folded and every insert.
 
         Raises SqliteTooOld, PragmaNotInForce, SchemaTooNew, apsw.CorruptError and apsw.NotADBError.
         """
