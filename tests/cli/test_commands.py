@@ -152,7 +152,8 @@ def test_an_admin_makes_a_market_and_an_account_and_bounds_both(run: Run):
     assert "60" in run("admin", "account", "show", "carol").out
     assert "carol" in run("admin", "account", "list").out
 
-    run("admin", "account", "create", "dave")
+    unlimited = run("admin", "account", "create", "dave").out
+    assert re.search("position max +none", unlimited)
     limited = run("admin", "limits", "dave", "--order-quantity", "3", "--open-orders", "1", "--json").json
     assert (limited["limits"]["order_quantity_max"], limited["limits"]["open_orders_max"]) == ("3", 1)
     too_large = run("order", "place", "ADM-USD", "buy", "4", "-p", "10", "--account", "dave")
@@ -274,6 +275,9 @@ def test_a_settings_file_is_named_before_the_command(run: Run, tmp_path: Path):
         ("cancel",),
         ("cancel", "a-1", "--all"),
         ("cancel", "a-1", "--symbol", "BTC-USD"),
+        ("symbols", "--url", "127.0.0.1:8000"),
+        ("symbols", "--url", "http://venue:port"),
+        ("watch", "BTC-USD", "--ws-url", "http://venue.example"),
         ("order", "place", "BTC-USD", "buy", "1", "-p", "1", "--tif", "ioc", "--expires-in", "1h"),
         ("flow", "--tops", "x"),
         ("flow", "--dry-run", "--rate", "0", "--duration", "1s"),

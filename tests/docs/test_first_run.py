@@ -41,19 +41,22 @@ def group_members(group: int) -> list[int]:
 class MakeRun:
     """`make run` in a process group of its own, as a shell starts it."""
 
-    def __init__(self, environ: dict[str, str], log: Path) -> None:
+    def __init__(self, environ: dict[str, str], log: Path, command: tuple[str, ...]) -> None:
         self._log = log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                ["make", "run"], cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
+                command, cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
             )
 
     def greeting(self) -> str:
         """What it has printed once it is ready."""
-        while "Ctrl-C ends the venue" not in (said := self._log.read_text()):
+        while "Ctrl-C ends the venue" not in (said := self.said()):
             assert self.process.poll() is None, said
             time.sleep(0.05)
         return said
+
+    def said(self) -> str:
+        return self._log.read_text()
 
     def send(self, number: signal.Signals) -> None:
         os.killpg(self.process.pid, number)
@@ -78,8 +81,8 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def runs(environ: dict[str, str], tmp_path: Path) -> Iterator[Any]:
     started: list[MakeRun] = []
 
-    def start() -> MakeRun:
-        started.append(MakeRun(environ, tmp_path / f"run-{len(started)}.log"))
+    def start(*command: str) -> MakeRun:
+        started.append(MakeRun(environ, tmp_path / f"run-{len(started)}.log", command or ("make", "run")))
         return started[-1]
 
     yield start
@@ -107,6 +110,10 @@ def test_a_newcomer_runs_trades_kills_and_finds_everything_again(runs, environ):
     )
     assert (resting["status"], trading["status"]) == ("new", "filled")
     assert [fill["liquidity"] for fill in trading["fills"]] == ["taker"]
+    ((book, account),) = re.findall("^Then look: (.*), (.*)$", greeting, re.M)
+    bare = {name: value for name, value in environ.items() if name != "PATH"} | {"PATH": "/usr/bin:/bin"}
+    for command in (book, account):
+        subprocess.run(["bash", "-c", command], cwd=ROOT, env=bare, capture_output=True, check=True)
     key = Path(environ["DATA_DIR"]) / "hs256.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
@@ -124,6 +131,22 @@ def test_a_newcomer_runs_trades_kills_and_finds_everything_again(runs, environ):
 
     again.send(signal.SIGINT)
     again.wait_until_nobody_is_left()
+
+
+def test_on_a_terminal_the_logs_are_text_and_in_a_file_json(runs):
+    def logged(*command: str) -> str:
+        run = runs(*command)
+        run.greeting()
+        run.send(signal.SIGINT)
+        run.wait_until_nobody_is_left()
+        (line,) = (line for line in run.said().splitlines() if "serving from seq" in line)
+        return line
+
+    # `script` gives what it runs a terminal, and hands on what that prints.
+    on_a_terminal = logged("script", "-qec", "make run", "/dev/null")
+
+    assert re.fullmatch(r"[0-9:.]{12} INFO  feed     serving from seq [0-9]+", on_a_terminal)
+    assert json.loads(logged("make", "run"))["process"] == "feed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -50,7 +50,7 @@ def _show(answer: Any) -> None:
     for name, value in list(facts.items()):
         if isinstance(value, dict):  # The limits of an account.
             del facts[name]
-            facts |= value
+            facts |= {bound: "none" if of in ("0", 0) else of for bound, of in value.items()}
     if facts:
         show.facts(facts)
     for name, rows in tables.items():
@@ -127,8 +127,10 @@ def limits(
 def adjust(
     client: RestClient,
     name: Name,
-    asset: Annotated[str, typer.Argument(help="For example USD.")],
-    amount: Annotated[str, typer.Argument(help="What is added; to take away write `-- -5`.")],
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="For example USD.")],
+    amount: Annotated[
+        str, typer.Argument(metavar="AMOUNT", help="What is added; to take away write `-- -5`.")
+    ],
     txn_id: Annotated[
         str, typer.Option("--txn-id", help="A repeat with the same id changes nothing. [default: a new one]")
     ] = "",
@@ -194,7 +196,10 @@ def band(
     client: RestClient,
     symbol: Symbol,
     bps: Annotated[
-        str, typer.Argument(help="How far a price may lie from the reference, basis points; 0: any.")
+        str,
+        typer.Argument(
+            metavar="BPS", help="How far a price may lie from the reference, basis points; 0: any."
+        ),
     ],
 ) -> Any:
     """Set the price band."""
@@ -207,7 +212,7 @@ def band(
 def reference(
     client: RestClient,
     symbol: Symbol,
-    price: Annotated[str, typer.Argument(help="The next trade replaces it.")],
+    price: Annotated[str, typer.Argument(metavar="PRICE", help="The next trade replaces it.")],
 ) -> Any:
     """Set the reference price of the band."""
     path = "/admin/symbols" + path_of(symbol) + "/reference"
@@ -244,7 +249,8 @@ def kill(
     client: RestClient,
     name: NameOrAll,
     switch: Annotated[
-        Switch, typer.Argument(help="on cancels everything and refuses new orders; off lifts it.")
+        Switch,
+        typer.Argument(metavar="SWITCH", help="on cancels everything and refuses new orders; off lifts it."),
     ] = Switch.ON,
 ) -> Any:
     """The kill switch of an account or of the whole venue."""

@@ -90,8 +90,8 @@ def _sends(path: str, doc: str) -> Callable[..., Any]:
     def send(
         client: RestClient,
         symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="For example BTC-USD.")],
-        side: Annotated[Side, typer.Argument(help="buy or sell.")],
-        quantity: Annotated[str, typer.Argument(help="In base units, for example 0.5.")],
+        side: Annotated[Side, typer.Argument(metavar="SIDE", help="buy or sell.")],
+        quantity: Annotated[str, typer.Argument(metavar="QUANTITY", help="In base units, for example 0.5.")],
         price: Annotated[str, typer.Option("--price", "-p", help="Limit price; without one: market.")] = "",
         stop_price: Annotated[
             str, typer.Option("--stop", help="Sleep until the last price is there; a stop order.")
@@ -221,7 +221,7 @@ def _show_canceled(answer: Any) -> None:
 @session.asks(session.Access.ACCOUNT, _show_canceled)
 def cancel(
     client: RestClient,
-    order: Annotated[str, typer.Argument(metavar="[ORDER]", help="An order id; not with --all.")] = "",
+    order: Annotated[str, typer.Argument(metavar="ORDER", help="An order id; not with --all.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="Cancel all of the account's orders.")] = False,
     symbol: Annotated[str, typer.Option("--symbol", help="With --all: only in this symbol.")] = "",
     side: Annotated[Side | None, typer.Option("--side", help="With --all: only of this side.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -34,12 +35,19 @@ def run() -> None:
     """Run a whole venue: engine, history, query, feed and gateway, restarted when one ends.
 
     One Ctrl-C ends it cleanly: nothing that was answered is lost. Prints the addresses, a token for the
-    account demo and a first order to send. Settings: `tradsys config`.
+    account demo and a first order to send. Settings: `tradsys config`. On a terminal the logs are text,
+    unless `log_format` is set.
     """
+    if sys.stdout.isatty() and _is_default("log_format"):
+        os.environ["TRADSYS_LOG_FORMAT"] = "text"
     chosen = session.settings()
     greeting = _Greeting(chosen)
     children = [Child(name=name, argv=serve_argv(name), final_codes=FINAL_CODES) for name in PROCESSES]
     raise typer.Exit(Supervisor(children, report=_say, meanwhile=greeting.said_when_ready).run())
+
+
+def _is_default(setting: str) -> bool:
+    return all(known.source == "default" for known in describe(os.environ) if known.name == setting)
 
 
 def _say(report: Report) -> None:
@@ -62,6 +70,7 @@ class _Greeting:
             return False
         settings = self._settings
         url = session.public_url("")
+        bearer = _minted()  # Takes a moment, in which others' lines would come between ours.
         typer.echo(f"\ntradsys is ready; its data is in {os.path.abspath(settings.data_dir)}\n")
         show.facts(
             {
@@ -75,11 +84,7 @@ class _Greeting:
                 "metrics": f"http://{settings.host}:{settings.ops_port}/metrics",
             }
         )
-        try:
-            bearer = session.mint_token(session.DEMO, "trade read", RUN_TOKEN_TTL_S)
-        except Failure:
-            pass  # Tokens come from another issuer.
-        else:
+        if bearer:
             self._say_first_order(url, bearer)
         typer.echo("\nCtrl-C ends the venue.\n")
         sys.stdout.flush()
@@ -94,10 +99,26 @@ class _Greeting:
                 f'{{"symbol":"BTC-USD","side":"{side}","type":"limit","price":"50000.00","quantity":"0.5"}}'
             )
             typer.echo(
-                f'curl -s {url}/api/v1/orders -H "Authorization: Bearer $TOKEN" '
+                f"curl -s -w '\\n' {url}/api/v1/orders "
+                '-H "Authorization: Bearer $TOKEN" '
                 f"-H 'Content-Type: application/json' -d '{order}'"
             )
-        typer.echo("\nThen look: tradsys book BTC-USD, tradsys account")
+        called = _as_called()
+        typer.echo(f"\nThen look: {called} book BTC-USD, {called} account")
+
+
+def _minted() -> str:
+    """A token of the demo account, or nothing where tokens come from another issuer."""
+    try:
+        return session.mint_token(session.DEMO, "trade read", RUN_TOKEN_TTL_S)
+    except Failure:
+        return ""
+
+
+def _as_called() -> str:
+    """What to type for this program: `make run` starts it from .venv, which is seldom on PATH."""
+    called = sys.argv[0]
+    return called if os.path.basename(called) == "tradsys" and not shutil.which("tradsys") else "tradsys"
 
 
 def _is_ready(settings: Settings) -> bool:

@@ -48,7 +48,7 @@ def _show_symbols(answer: Any) -> None:
 @session.asks(session.Access.OPEN, _show_symbols)
 def symbols(
     client: RestClient,
-    symbol: Annotated[str, typer.Argument(metavar="[SYMBOL]", help="Only this one.")] = "",
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Only this one.")] = "",
 ) -> Any:
     """List what may be traded, with tick, lot, band and fees."""
     return client.get("/symbols" + (path_of(symbol) if symbol else ""))

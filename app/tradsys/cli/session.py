@@ -14,6 +14,7 @@ from enum import Enum
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -126,19 +127,33 @@ def settings() -> Settings:
 
 
 def public_url(url: str) -> str:
-    return url or f"http://{_reachable(settings().host)}:{settings().port}"
+    return _given(url, "http") or f"http://{_reachable(settings().host)}:{settings().port}"
 
 
 def admin_url(url: str) -> str:
-    return url or f"http://{_reachable(settings().host)}:{settings().admin_port}"
+    return _given(url, "http") or f"http://{_reachable(settings().host)}:{settings().admin_port}"
 
 
 def history_url(url: str) -> str:
-    return url or f"http://{_reachable(settings().host)}:{settings().history_port}"
+    return _given(url, "http") or f"http://{_reachable(settings().host)}:{settings().history_port}"
 
 
 def stream_url(url: str) -> str:
-    return url or f"ws://{_reachable(settings().host)}:{settings().ws_port}"
+    return _given(url, "ws") or f"ws://{_reachable(settings().host)}:{settings().ws_port}"
+
+
+def _given(url: str, scheme: str) -> str:
+    """The address that was given, if one was. Failure if nothing could be reached by it."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in (scheme, scheme + "s") and parts.hostname and parts.port != 0
+    except ValueError:  # A port that is no number.
+        usable = False
+    if url and not usable:
+        raise Failure(
+            f"{url!r} is no address of a venue", f"write {scheme}://HOST:PORT, or {scheme}s://HOST", USAGE
+        )
+    return url
 
 
 def _reachable(host: str) -> str:

@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 def watch(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="For example BTC-USD.")],
     depth: Annotated[int, typer.Option("--depth", min=1, max=DEPTH_MAX, help="Levels of each side.")] = 10,
-    count: Annotated[
-        int, typer.Option("--count", min=0, help="End after so many changes. [default: never]")
-    ] = 0,
+    count: Annotated[int, typer.Option("--count", min=0, help="End after so many changes; 0: never.")] = 0,
     ws_url: WsUrl = "",
     as_json: session.Json = False,
 ) -> None:
