@@ -244,6 +244,19 @@ def test_every_control_has_a_name(console, trader, market):
     assert nameless == []
 
 
+def test_on_a_phone_price_and_quantity_of_an_open_order_are_seen_beside_its_button(console, trader, market):
+    trader.placed(market, "buy", "1", "50000.12")
+    console.open(market)
+    console.sign_in(trader)
+    console.page.set_viewport_size({"width": 390, "height": 844})
+    expect(console.page.locator("#own tbody tr")).to_have_count(1)
+
+    quantity = console.page.locator("#own tbody td").nth(6).bounding_box()
+    button = console.page.locator("#own tbody button").bounding_box()
+
+    assert quantity["x"] + quantity["width"] <= button["x"]
+
+
 def test_an_empty_market_says_so(console, market):
     console.open(market)
 

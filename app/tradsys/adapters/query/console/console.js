@@ -536,8 +536,9 @@ function showOwn() {
     const rows = [...state.orders.values()].sort((a, b) => b.seq - a.seq);
     const key = rows.map((order) => `${order.order_id}:${order.seq}:${order.filled_quantity}`).join();
     if (box.dataset.key === `orders ${key}`) return;
+    const stop = rows.some((order) => order.stop_price) ? ["Stop"] : ["Stop", "roomy"];
     box.replaceChildren(table(
-      [["Time", "left"], ["Symbol", "left"], ["Side", "left"], ["Type", "left"], ["Price"], ["Stop"], ["Quantity"], ["Filled"], ["Order", "left"], [""]],
+      [["Time", "left.roomy"], ["Symbol", "left"], ["Side", "left"], ["Type", "left"], ["Price"], stop, ["Quantity"], ["Filled"], ["Order", "left.roomy"], [""]],
       rows.map((order) => {
         const digits = priceDigits(order.symbol);
         const button = el("button", { type: "button", "aria-label": `Cancel ${order.order_id}`, onclick: () => cancel(order, button) }, "Cancel");
@@ -685,7 +686,7 @@ function showConnection() {
   const stream = { live: "good", stale: "late", down: "bad", connecting: "" }[streams.state];
   light("streams", stream, "c-streams", streams.state === "live" ? ms(streams.latency.last) : streams.state);
   const late = state.lag > 1000;
-  light("history", state.queryDownSince ? "bad" : state.lag === null ? "" : late ? "late" : "good", "c-history", state.queryDownSince ? "down" : state.lag === null ? "–" : state.lag ? `−${shown(String(state.lag))}` : "current");
+  light("history", state.queryDownSince ? "bad" : state.lag === null ? "" : late ? "late" : "good", "c-history", state.queryDownSince ? "down" : state.lag === null ? "–" : late ? `${shown(String(state.lag))} behind` : "current");
   document.body.classList.toggle("stale", streams.state !== "live" && streams.state !== "connecting");
   document.body.classList.toggle("unreachable", streams.state !== "live" && state.engineDownSince !== null);
   if ($("d-connection").open) showFacts();
@@ -696,7 +697,7 @@ function showFacts() {
   const rows = [
     ["Engine", settings.engine], ["Round trip, last 60", spread(engine.latency)],
     ["Inside the engine", engine.engineUs === null ? "–" : `${shown(String(engine.engineUs))} µs`], ["Last order, there and back", ms(state.orderMs)],
-    ["Streams", settings.streams], ["Round trip, last 60", spread(streams.latency)], ["Connected again", `${Math.max(0, streams.reconnects)} times`],
+    ["Streams", settings.streams], ["Round trip, last 60", spread(streams.latency)], ["Reconnects", String(Math.max(0, streams.reconnects))],
     ["Book", `seq ${state.book.seq}, ${shown(String(state.book.verified))} messages verified by checksum, ${state.resyncs} resyncs`],
     ["Epoch", String(streams.epoch)], ["Read model behind", state.lag === null ? "–" : `${shown(String(state.lag))} commands`],
   ];
