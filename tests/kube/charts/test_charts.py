@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -78,6 +79,40 @@ def test_an_example_is_one_venue_with_a_test(name):
     assert "gate.js" in scripts[0]["data"] and "slo.json" in scripts[0]["data"]
     hooks = [each for each in made if each["metadata"].get("annotations", {}).get("helm.sh/hook") == "test"]
     assert {each["kind"] for each in hooks} == {"Pod", "ConfigMap"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_helm_test_of_an_example_places_an_order_that_its_instrument_takes(name):
+    made = objects(example(name))
+    (venue,) = [each for each in made if each["kind"] == "Venue"]
+    (pod,) = [each for each in made if each["kind"] == "Pod"]
+    order = {each["name"]: each["value"] for each in pod["spec"]["containers"][0]["env"]}
+    spec = msgspec.convert(venue["spec"], VenueSpec)
+    (instrument,) = [each for each in spec.instruments if each.symbol == order["SYMBOL"]]
+    price, quantity = Decimal(order["PRICE"]), Decimal(order["QUANTITY"])
+
+    assert price % Decimal(instrument.tick_size) == 0 and quantity % Decimal(instrument.lot_size) == 0
+    assert price * quantity >= Decimal(instrument.min_notional)
+
+
+@pytest.mark.parametrize(
+    ("options", "auth"),
+    [
+        ((), {"hs256": {"secretName": "tradsys-keys", "key": "hs256.key"}}),
+        (
+            ("--set", "venue.auth.jwks.secretName=keys,venue.auth.jwks.key=jwks"),
+            {"jwks": {"secretName": "keys", "key": "jwks"}},
+        ),
+        (
+            ("--set", "venue.auth.hs256.secretName=mine,venue.auth.hs256.key=key"),
+            {"hs256": {"secretName": "mine", "key": "key"}},
+        ),
+    ],
+)
+def test_keys_that_are_given_take_the_place_of_the_default_and_are_not_added_to_it(options, auth):
+    (venue,) = [each for each in objects(template(VENUE, *options)) if each["kind"] == "Venue"]
+
+    assert venue["spec"]["auth"] == auth
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -8,6 +8,7 @@ import json
 import pytest
 import yaml
 
+from tests.kube.charts.test_charts import EXAMPLES, example, objects
 from tests.kube.cluster.control_plane import KubectlFailed
 
 NAMESPACE = "refusals"
@@ -169,6 +170,16 @@ def test_the_example_is_accepted_and_filled_with_defaults(plane, namespace):
     ]  # fmt: skip
     assert found["spec"]["rollout"]["gate"]["compare"]["maxLatencyRatioPercent"] == 110
     plane.kubectl("-n", namespace, "delete", "venue", "crypto")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_of_the_chart_is_accepted(plane, namespace, name):
+    """Also by the rules, which no schema of a file knows."""
+    (venue,) = [each for each in objects(example(name)) if each["kind"] == "Venue"]
+
+    assert "created" in create(
+        plane, merged(venue, {"metadata": {"namespace": namespace}}), "--dry-run=server"
+    )
 
 
 @pytest.mark.parametrize("what", BAD)
