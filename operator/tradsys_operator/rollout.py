@@ -119,6 +119,8 @@ def advance(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
             return _baking(spec, status, seen, now)
         case "RollingBack":
             return _rolling_back(status, seen, now)
+        case "Failed":
+            return _first_failed(spec, status, seen, now)
         case _:
             return Step(status)
 
@@ -283,6 +285,16 @@ def _deploying(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> St
         return _promoted(status, now, "FirstRevision", "the first revision serves")
     if _late(rollout, now):
         return _failed(status, now, "ProgressDeadlineExceeded")
+    return Step(status)
+
+
+def _first_failed(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
+    """The first revision was given up, and its pods were left. If they serve after all it is what the next one is
+    compared with: without a stable revision that one would have no gate."""
+    candidate = status.candidate
+    assert candidate is not None
+    if _all_ready(spec, seen, candidate.revision):
+        return _promoted(status, now, "FirstRevision", "the first revision serves, late")
     return Step(status)
 
 

@@ -418,6 +418,25 @@ def test_a_first_revision_that_does_not_start_fails_and_a_corrected_one_serves()
     assert world.status.phase == "Stable" and world.running() == {"a": "2", "b": "2"}
 
 
+def test_a_first_revision_that_serves_after_all_is_what_the_next_one_is_compared_with():
+    """Its image could not be pulled for a moment; or the Secret that its pods mount came late."""
+    world = World(spec())
+    world.step()
+    world.step()
+    assert world.status.candidate is not None
+    world.broken.add(world.status.candidate.revision)
+    world.trouble = "ErrImagePull"
+    world.settle()
+    assert world.status.phase == "Failed"
+
+    world.broken.clear()
+    world.settle()
+    assert world.status.phase == "Stable" and world.condition("Progressing") == ("False", "Stable")
+    world.release("registry.example/tradsys:2")
+
+    assert world.status.phase == "Gating" and world.running() == {"a": "1", "b": "1"}
+
+
 def test_hibernation_scales_to_zero_and_waking_serves_the_same_revision():
     world = served()
     world.ask(hibernated=True)
