@@ -374,6 +374,58 @@ def test_a_failed_write_ends_the_writer_for_ever(machine, error):
     assert machine.page.published_seq == 1
 
 
+class _BadDisk(OsFiles):
+    """Fails as told, from some moment on."""
+
+    fails = ""
+
+    def write(self, handle, data, offset):
+        if self.fails == "write":
+            raise OSError(errno.EIO, "bad disk")
+        return os.pwrite(handle, data, offset)
+
+    def datasync(self, handle):
+        if self.fails == "datasync":
+            raise OSError(errno.EIO, "bad disk")
+        os.fdatasync(handle)
+
+
+@pytest.mark.parametrize(
+    ("fails", "durable"), [("write", False), ("write", True), ("datasync", True)], ids=str
+)
+@pytest.mark.parametrize("why", ["the group is large", "the segment ends"])
+def test_what_waits_for_a_commit_hears_of_a_write_that_failed_in_an_append(
+    tmp_path, page, fails, durable, why
+):
+    directory, disk = str(tmp_path), _BadDisk()
+    writer = LogWriter.begin(
+        directory,
+        disk,
+        recover(directory, disk, lambda frame: frame.payload, published_seq=None),
+        page,
+        durable=durable,
+        grouped=True,
+        segment_bytes=1 << 20,
+        time_ns=1,
+    )
+    if why == "the segment ends":
+        writer.append(1, 1, [cancel(1, "x" * 900_000)])
+        writer.append(2, 2, [cancel(2)])
+    else:
+        writer.append(1, 1, [cancel(1)])
+        writer.append(2, 2, [cancel(2)])
+    published = page.published_seq
+    disk.fails = fails
+
+    with pytest.raises(JournalError, match="of seq"):
+        writer.append(3, 3, [cancel(3, "x" * 300_000)])
+    with pytest.raises(JournalError, match="of seq"):
+        writer.commit()
+
+    assert page.published_seq == published
+    writer.commit()  # Nothing of before waits any more: what is said from here on was told of the end.
+
+
 def test_a_short_write_ends_the_writer_and_its_bytes_are_cut(machine):
     machine.append(Random(1), count=2)
     machine.disk.fail("write", written=90)

@@ -152,10 +152,24 @@ class LogWriter:
         self._group_bytes += size
         self.seq += len(entries)
         if not self._grouped or self._group_bytes > GROUP_BYTES_MAX:
-            self.commit()
+            self._write_group()
 
     def commit(self) -> None:
-        """Write what was taken note of, and let it be seen. Raises JournalError."""
+        """Write what was taken note of, and let it be seen.
+
+        Raises JournalError, also if an `append` since the last commit had to write it, and failed.
+        """
+        if not self._group:
+            return
+        try:
+            if self._failure:
+                self._fail(self._failure)
+            self._write_group()
+        finally:
+            self._forget_group()
+
+    def _write_group(self) -> None:
+        """What fails stays in the group: whoever waits for its `commit` must hear of it, too."""
         group = self._group
         if not group:
             return
@@ -170,12 +184,15 @@ class LogWriter:
             self.chain = frame[-CHAIN_BYTES:]
             seq += count
             frames.append(frame)
-        group.clear()
-        self._group_bytes = 0
         written = frames[0] if len(frames) == 1 else b"".join(frames)
         self._write_or_fail(written, self.offset, first_seq)
         self.offset += len(written)
         self._publish()
+        self._forget_group()
+
+    def _forget_group(self) -> None:
+        self._group.clear()
+        self._group_bytes = 0
 
     def _publish(self) -> None:
         """What is written may be seen."""
@@ -246,7 +263,7 @@ class LogWriter:
 
     def _roll(self, time_ns: int) -> None:
         """Go on in the next segment. The old one is not synced here: `LogSync` does, or `append` did."""
-        self.commit()
+        self._write_group()
         index = self.segment + 1
         if self._progress.prepared_segment < index:
             self._fail(f"segment {self.segment} is full, and the next one is not prepared")
