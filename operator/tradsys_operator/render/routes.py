@@ -13,12 +13,14 @@ from tradsys_operator.api import VenueSpec
 HTTP_ROUTE = ("gateway.networking.k8s.io/v1", "HTTPRoute")
 GRPC_ROUTE = ("gateway.networking.k8s.io/v1", "GRPCRoute")
 INGRESS = ("networking.k8s.io/v1", "Ingress")
+RULES_MAX = 16
+"""Of one HTTPRoute; the API server refuses more."""
 
 
 def routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
     match spec.ingress.provider:
         case "Gateway":
-            made = [_http_route(venue, spec)]
+            made = _http_routes(venue, spec)
             return [*made, _grpc_route(venue, spec)] if spec.gateway.replicas else made
         case "Ingress":
             return [_ingress(venue, spec)]
@@ -61,8 +63,10 @@ def _rewrite(path: dict[str, str]) -> dict[str, Any]:
     return {"type": "URLRewrite", "urlRewrite": {"path": path}}
 
 
-def _http_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
-    rules = []
+def _http_routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
+    """As many as the rules need. The longest path wins over all of them, so it does not matter which has
+    which."""
+    rules: list[dict[str, Any]] = []
     for shard in spec.shards:
         # Each shard has its own streams; the feed knows them by one path.
         service = names.shard(venue, shard.name)
@@ -90,12 +94,22 @@ def _http_route(venue: str, spec: VenueSpec) -> dict[str, Any]:
                 "backendRefs": [_backend(service, port)],
             }
         )
-    return {
-        "apiVersion": HTTP_ROUTE[0],
-        "kind": HTTP_ROUTE[1],
-        "metadata": {"name": venue, "labels": names.labels(venue, "route")},
-        "spec": {"parentRefs": _parents(spec), "hostnames": [spec.ingress.host], "rules": rules},
-    }
+    return [
+        {
+            "apiVersion": HTTP_ROUTE[0],
+            "kind": HTTP_ROUTE[1],
+            "metadata": {
+                "name": f"{venue}-routes-{number}" if number > 1 else venue,
+                "labels": names.labels(venue, "route"),
+            },
+            "spec": {
+                "parentRefs": _parents(spec),
+                "hostnames": [spec.ingress.host],
+                "rules": rules[first : first + RULES_MAX],
+            },
+        }
+        for number, first in enumerate(range(0, len(rules), RULES_MAX), start=1)
+    ]
 
 
 def _grpc_route(venue: str, spec: VenueSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 from tradsys_operator import names
-from tradsys_operator.api import Gateway, Ingress, Monitoring, ParentRef, VenueSpec
+from tradsys_operator.api import SHARDS_MAX, Gateway, Ingress, Monitoring, ParentRef, VenueSpec
 from tradsys_operator.render import gate
 from tradsys_operator.render.venue import desired, revision_of
 from tradsys_operator.revisions import PARTS, Revision, read, revision_hash, stored
@@ -281,6 +281,26 @@ def test_a_gateway_routes_each_shard_by_its_path():
         ("/ws", "crypto-a", 8001),
         ("/", "crypto-a", 8002),
     ]
+
+
+def test_the_routes_of_as_many_shards_as_there_may_be_are_within_what_a_gateway_takes():
+    """16 rules a route; an object that the API server refuses stops every pass over the venue."""
+    names_ = [f"s{number}" for number in range(SHARDS_MAX)]
+    many = spec(
+        shards=[{"name": name, "symbols": [f"{name.upper()}X-USD"]} for name in names_],
+        instruments=[
+            {"symbol": f"{name.upper()}X-USD", "tickSize": "0.01", "lotSize": "0.01"} for name in names_
+        ],
+        ingress={"provider": "Gateway", "host": "trade.example.com", "parentRefs": [{"name": "public"}]},
+    )
+
+    routes = [each for (kind, _), each in objects(many).items() if kind == "HTTPRoute"]
+
+    assert all(len(route["spec"]["rules"]) <= 16 for route in routes)
+    found = [rule["matches"][0]["path"]["value"] for route in routes for rule in route["spec"]["rules"]]
+    assert len(found) == len(set(found)) == 3 * SHARDS_MAX + 3
+    assert all(route["spec"]["hostnames"] == ["trade.example.com"] for route in routes)
+    assert [route["metadata"]["name"] for route in routes][0] == "crypto"
 
 
 def test_every_prefix_of_an_ingress_ends_in_a_slash_and_each_shard_has_its_read_model():
