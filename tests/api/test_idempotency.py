@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.api import records
 from tests.api.venue_process import Reply, RunningVenue, Trader
 
 S = 1_000_000_000
@@ -58,6 +59,30 @@ def test_a_retry_gets_the_first_reply_whatever_became_of_the_order(
     ):
         assert_replays(alice.place(market, "buy", "1", price, client_order_id=key), first)
     assert venue.ok(alice.get("/orders/by-client/filled"))["status"] == "filled"
+
+
+def test_a_retry_gets_the_first_reply_also_when_the_orders_date_has_passed(
+    venue: RunningVenue, market: str, alice: Trader
+) -> None:
+    at = str(now_ns(venue) + S // 2)
+    order = {"symbol": market, "side": "buy", "type": "limit", "quantity": "1", "price": "100"}
+    order |= {"time_in_force": "gtd", "expire_at": at}
+    first = alice.post("/orders", order | {"client_order_id": "late"})
+    while now_ns(venue) <= int(at):
+        time.sleep(0.01)
+
+    retry = alice.post("/orders", order | {"client_order_id": "late"})
+    record = records.place(order | {"client_order_id": "late"})
+    in_binary = records.results(alice.post("/orders/batch", record, Content_Type=records.BINARY).body)[0]
+    in_a_batch = alice.post("/orders/batch", {"orders": [order | {"client_order_id": "late"}]})
+    new = order | {"client_order_id": "new"}
+    others = [alice.post(*one) for one in (("/orders", order), ("/orders", new), ("/orders/test", new))]
+
+    assert_replays(retry, first)
+    assert (in_binary.replayed, in_binary.seq) == (True, first.seq)
+    assert in_a_batch.json["results"] == [{"ok": True, "order": first.json}]
+    assert [(one.code, one.json["details"]) for one in others] == [(1002, {"field": "expire_at"})] * 3
+    assert alice.place(market, "buy", "1", "90", client_order_id="new").status == 200
 
 
 def test_the_same_order_in_other_words_is_the_same_order(market: str, alice: Trader) -> None:

@@ -13,7 +13,7 @@ ICEBERG_SLICES_MAX: Final = 1_000
 
 
 def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
-    """Raises Problem 1002, naming the field."""
+    """Raises Problem 1002, naming the field. `too_late` of an order with a key is not asked here."""
     kind, tif = order.type, order.time_in_force
     if (
         kind == LIMIT
@@ -62,9 +62,20 @@ def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
             "is less than a thousandth of quantity",
         ),
         ((order.expire_at != 0) == (tif == m.GTD), "expire_at", "is for gtd orders, which need it"),
-        (not order.expire_at or order.expire_at > now, "expire_at", "has passed"),
+        (order.expire_at >= 0, "expire_at", "is a unix time in nanoseconds"),
         (order.valid_until >= 0, "valid_until", "is a unix time in nanoseconds"),
     )
     for holds, field, problem in checks:
         if not holds:
             raise Problem(INVALID_REQUEST, f"{field} {problem}", {"field": field})
+    # One with a key may be a retry, whose answer is the first one at any time: the venue asks once it knows.
+    late = None if order.client_order_id else too_late(order, now)
+    if late is not None:
+        raise late
+
+
+def too_late(order: m.PlaceOrder, now: int) -> Problem | None:
+    """Problem 1002 for a good-till-date order whose date has passed."""
+    if order.expire_at and order.expire_at <= now:
+        return Problem(INVALID_REQUEST, "expire_at has passed", {"field": "expire_at"})
+    return None

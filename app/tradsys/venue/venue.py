@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tradsys.codec.contradictions import ICEBERG_SLICES_MAX
+from tradsys.codec.contradictions import ICEBERG_SLICES_MAX, too_late
 from tradsys.codec.decimals import AMOUNT_MAX, text_of
 from tradsys.codec.errors import (
     FORBIDDEN,
@@ -178,6 +178,10 @@ class Venue:
                     self.repeated += 1
                     return Done(first, record.seq, record.time_ns, record.events, record.instrument, True)
                 return Problem(KEY_REUSED, details={"client_order_id": command.client_order_id})
+            if command.expire_at:
+                late = too_late(command, now)
+                if late is not None:
+                    return late
         if command.valid_until:
             if command.valid_until < now:
                 return Problem(STALE, details={"valid_until": str(command.valid_until), "now": str(now)})

@@ -18,6 +18,7 @@ from tradsys.adapters.http.edge import (
     answer_problem,
 )
 from tradsys.codec import binary_v1
+from tradsys.codec.contradictions import too_late
 from tradsys.codec.decimals import Grid, grid_of, text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import (
@@ -443,6 +444,9 @@ class TestResource:
         order = decode_new_order(body_of(req, self.desk.body_max))
         grid = self.desk.grid(order.symbol)
         command = place_command(order, req.account, grid, req.now_ns, req.caller_id)
+        late = too_late(command, req.now_ns)
+        if late is not None:
+            raise late
         if req.account not in venue.shard.accounts:
             raise Problem(FORBIDDEN, "the token's account does not exist here")
         refusal, worst = venue.shard.judge(command, req.now_ns)
