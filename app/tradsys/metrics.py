@@ -20,6 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, MutableSequence
 from itertools import product
+from typing import Final
 
 from msgspec import Struct
 
@@ -340,13 +341,13 @@ ORDER_DURATION = SHARD.histogram(
     bounds=STAGE_BOUNDS_NS,
 )
 STAGES = ("decode", "auth", "apply", "journal", "reply")
-STAGES_SAMPLED = 32
-"""One order of so many is counted by its stages, and one write by its time; where fewer come, one in a tenth
-of a second. Every order is in the histogram of orders, every write in that of batches."""
+STAGES_SAMPLED: Final = 32
+"""One order of so many is counted by its stages, and meanwhile one write by its time; where fewer come, one
+in a tenth of a second. Every order is in the histogram of orders, every write in that of batches."""
 STAGE_DURATION = SHARD.histogram(
     _seconds("tradsys_stage_duration_seconds", STAGE_BOUNDS_NS),
-    help=f"The stages of one order, and one write, in {STAGES_SAMPLED}; `apply` is idempotency, risk and "
-    "matching. Means and percentiles stand for all, counts do not.",
+    help=f"The stages of one order in {STAGES_SAMPLED}, and of one write meanwhile; `apply` is idempotency, "
+    "risk and matching. Means and percentiles stand for all, counts do not.",
     bounds=STAGE_BOUNDS_NS,
     labels=(("stage", STAGES),),
 )
@@ -489,7 +490,7 @@ DURABLE_LAG = SHARD.gauge(
 
 DATABASE_DURATION = SHARD.combine(
     _microseconds("hft_database_latency_microseconds"),
-    help=f"The venue's stores: one append to the journal in {STAGES_SAMPLED}, and the read model's "
+    help=f"The venue's stores: one append to the journal in {STAGES_SAMPLED} orders, and the read model's "
     "statements.",
     label="operation",
     parts=(

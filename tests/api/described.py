@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import jsonschema_rs
 
+from tradsys.adapters.http.answered import AnsweredOrders
 from tradsys.adapters.http.app import Route, admin_routes, public_routes
-from tradsys.adapters.http.edge import AnsweredOrders, Tally
+from tradsys.adapters.http.edge import Tally
 from tradsys.adapters.http.openapi import document
 from tradsys.adapters.http.orders import Desk
 from tradsys.core.shard import Shard
@@ -89,7 +90,7 @@ def routes() -> tuple[list[Route], list[Route]]:
         query_url="",
         other_symbols={},
         body_max=65536,
-        answered=AnsweredOrders(),
+        answered=AnsweredOrders(0, (), [0]),
         tally=Tally(),
     )
     public = public_routes(desk, endpoint="", batch_body_max=1)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.api.venue_process import RunningVenue, running_venue
-from tradsys.adapters.http.edge import AnsweredOrders, Tally
+from tradsys.adapters.http.answered import AnsweredOrders
+from tradsys.adapters.http.edge import Tally
 from tradsys.adapters.http.orders import Desk
 from tradsys.codec.errors import Problem
 from tradsys.core import messages as m
@@ -102,7 +103,7 @@ def test_another_shards_symbol_is_answered_with_where_it_is() -> None:
         query_url="",
         other_symbols={"ETH-USD": there},
         body_max=65536,
-        answered=AnsweredOrders(),
+        answered=AnsweredOrders(0, (), [0]),
         tally=Tally(),
     )
 

@@ -206,10 +206,13 @@ class Engine:
             settings,
             self.venue,
             self.journal,
+            self.verifier,
             self.access_log,
             self._spins,
             gc_threshold,
         )
+        self._answered = self._counters.answered
+        self._committed = self._answered.committed
         self._garbage = Garbage(gc_threshold, self._counters.count_gc)
         spans = spans_of(
             settings,
@@ -357,7 +360,7 @@ class Engine:
 
     def _commit(self) -> list[tuple[str, str]] | None:
         """Journal what the answers of this turn say; or, if that is unknown, the headers to say so with."""
-        started = time.perf_counter_ns() if self._counters.times_write else 0
+        started = time.perf_counter_ns() if self._answered.times_write else 0
         try:
             self.journal.commit()
         except JournalError as error:
@@ -368,7 +371,7 @@ class Engine:
             names = "X-Seq", "X-Durable-Seq", "X-Epoch"
             return [("X-Engine-Us", "0"), *zip(names, map(str, position), strict=True)]
         self._turn_clock.end_turn()
-        self._counters.committed(started)
+        self._committed(self.journal.seq, started)
         return None
 
     def _keep_house(self, now: int) -> None:

@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 import falcon
 from msgspec import Struct
 
-from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse, Times
+from tradsys.adapters.http.answered import Times
+from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.server import Direct
 from tradsys.adapters.tracing.spans import Begun, Spans, start_exporter
 from tradsys.metrics import Counter

@@ -56,8 +56,8 @@ _HEADER_REFUSED = frozenset(("crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "
 
 _NO_TOKEN = Unauthorized(2001, "no bearer token")
 
-_CACHED, _VERIFIED, _REFUSED, _REVOKED, _LIMITED = (
-    TOKENS.word(outcome) for outcome in ("cached", "verified", "refused", "revoked", "limited")
+_VERIFIED, _REFUSED, _REVOKED, _LIMITED = (
+    TOKENS.word(outcome) for outcome in ("verified", "refused", "revoked", "limited")
 )
 
 
@@ -76,9 +76,9 @@ class TokenVerifier:
         cache_max: int = 10_000,
         verifications_per_s: int = 200,
     ) -> None:
-        """`words`: the row of metrics to count in. `cache_max`: tokens remembered, about 1 KiB each; more
-        live tokens than that contend for the `verifications_per_s`. `leeway_s`: how far the issuer's
-        clock may be ahead of the venue's."""
+        """`words`: the row of metrics to count in, but for `uses`. `cache_max`: tokens remembered, about
+        1 KiB each; more live tokens than that contend for the `verifications_per_s`. `leeway_s`: how far
+        the issuer's clock may be ahead of the venue's."""
         assert cache_max >= 1 and verifications_per_s >= 1 and leeway_s >= 0
         self._keys = keys
         self._current = keys.current
@@ -87,6 +87,8 @@ class TokenVerifier:
         self._audience = audience
         self._leeway_s = leeway_s
         self._words = words
+        self.uses = 0
+        """Of remembered tokens, which nearly every request is: the owner of `words` copies it there."""
         self._revocations = revocations
         self._revoked_jtis = revocations.jtis
         self._revoked_until = revocations.issued_until
@@ -118,7 +120,7 @@ class TokenVerifier:
             identity.account, -1
         ):
             return self._revoked()
-        self._words[_CACHED] += 1
+        self.uses += 1
         return identity
 
     def refresh(self, now_ns: int) -> None:

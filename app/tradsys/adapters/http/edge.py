@@ -17,6 +17,7 @@ from falcon import Request, Response
 from msgspec import Struct
 
 from tradsys.adapters.http.accesslog import AccessLog
+from tradsys.adapters.http.answered import Times
 from tradsys.adapters.http.limits import RateLimiter, Verdict
 from tradsys.codec.errors import (
     ERRORS,
@@ -77,23 +78,6 @@ class Tally:
         """Errors by code, also those of one order in a batch."""
         self.tests = 0
         """Orders that were only tried."""
-
-
-Times = tuple[int, int, int, int, int]
-"""Of a new order, by perf_counter: came, let in, decoded, applied, answer made."""
-
-
-class AnsweredOrders:
-    """New orders that have their answer and are not counted yet: when each came, and the times of a few."""
-
-    __slots__ = ("came", "stages", "timed_at")
-
-    def __init__(self) -> None:
-        self.came: list[int] = []
-        """By perf_counter; always the same list."""
-        self.stages: list[Times] = []
-        self.timed_at = 0
-        """The order that finds so many in `came` tells its times; no other reads the clock for them."""
 
 
 class EdgeRequest(Request):

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import falcon
 from msgspec import Struct
 
+from tradsys.adapters.http.answered import AnsweredOrders
 from tradsys.adapters.http.edge import (
     HANDED,
-    AnsweredOrders,
     EdgeRequest,
     EdgeResponse,
     Tally,
