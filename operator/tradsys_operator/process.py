@@ -30,6 +30,8 @@ from tradsys_operator.work import Key, Operator, Queue, work
 WORKERS = 4
 SILENCE_S_MAX = 600.0
 """A leader that heard nothing for so long has lost its watches; a resync comes every two minutes."""
+LOOK_S = 60.0
+"""How often a leader looks whether there is any venue of which it could hear."""
 SERVED_S = 1.0
 LEASE_NAME = "tradsys-operator"
 CHILDREN = (
@@ -99,6 +101,7 @@ async def run(options: Options, client: AsyncClient | None = None) -> int:
             tasks = [
                 asyncio.create_task(lease.keep()),
                 asyncio.create_task(_watch(options, cluster, queue, pulse)),
+                asyncio.create_task(_look(options, cluster, pulse)),
                 *(asyncio.create_task(work(queue, operator.once, pulse.beat)) for _ in range(WORKERS)),
             ]
             return await _until_the_end(stopping, tasks, lease)
@@ -160,6 +163,23 @@ async def _served(options: Options, cluster: Cluster) -> None:
                 log.warning("venues can't be listed yet: %s", error)
             told = True
             await asyncio.sleep(SERVED_S)
+
+
+async def _look(options: Options, cluster: Cluster, pulse: Pulse) -> None:
+    """For ever. Without any venue nobody hears of one, which is no deafness: that there is none counts as
+    heard. Where there is one, only its own watches and passes count."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            found = [
+                await cluster.list(API_VERSION, "Venue", namespace, {})
+                for namespace in options.namespaces or ("*",)
+            ]
+        except HTTPError as error:
+            log.warning("venues can't be listed: %s", error)
+            continue
+        if not any(found):
+            pulse.beat()
 
 
 async def _watch(options: Options, cluster: Cluster, queue: Queue, pulse: Pulse) -> None:

@@ -9,16 +9,20 @@ import os
 import random
 import signal
 
+import aiohttp
 import pytest
-from tradsys_operator import names
+from tradsys_operator import names, process
+from tradsys_operator.api import API_VERSION
 from tradsys_operator.cluster import RESOURCES
 from tradsys_operator.lease import DURATION_S
 
 from tests.kube.cluster.control_plane import KubectlFailed
 from tests.kube.control.process import (
     LEASE,
+    free_port,
 )
-from tests.kube.control.venues import NAME
+from tests.kube.control.venues import NAME, VENUE, a_namespace, client_of
+from tests.kube.operator.world import SPEC
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -149,5 +153,56 @@ def test_without_an_api_server_nothing_is_deleted_and_the_release_goes_on_after_
             assert (await there(), await venues.claims()) == (before, claims)
             # One that leads and can't renew ends, and another begins with clean hands.
             assert AWAY_S < DURATION_S or operator.starts > 1
+
+    run(story())
+
+
+def test_a_leader_without_venues_is_alive_and_one_that_does_nothing_for_its_venue_is_not(
+    run, plane, monkeypatch
+):
+    """Right after an install there is nothing to hear of; the kubelet must not take that for deafness."""
+    monkeypatch.setenv("KUBECONFIG", str(plane.kubeconfig))
+    monkeypatch.setattr(process, "SILENCE_S_MAX", 3.0)
+    monkeypatch.setattr(process, "LOOK_S", 0.5)
+    monkeypatch.setattr(process, "work", lambda *_: asyncio.sleep(3600))
+
+    async def story():
+        namespace, port = a_namespace(), free_port()
+        client = client_of(plane)
+        for name in (namespace, f"{namespace}-system"):
+            plane.kubectl("create", "namespace", name)
+        options = process.Options((namespace,), f"{namespace}-system", "127.0.0.1", port, "quiet")
+        leads = asyncio.create_task(process.run(options, client_of(plane)))
+
+        async def health():
+            url = f"http://127.0.0.1:{port}/healthz"
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                return answer.status, await answer.text()
+
+        try:
+            async with asyncio.timeout(30):
+                await asyncio.sleep(1)
+                while not (await health())[1].startswith("leader"):
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(4)
+            assert (await health())[0] == 200
+
+            # Its workers sleep: the watch's event is the last that is heard.
+            await client.create(
+                VENUE(
+                    apiVersion=API_VERSION,
+                    kind="Venue",
+                    metadata={"name": NAME, "namespace": namespace},
+                    spec=SPEC,
+                )
+            )
+            await asyncio.sleep(5)
+            assert (await health())[0] == 503
+        finally:
+            leads.cancel()
+            await asyncio.gather(leads, return_exceptions=True)
+            await client.close()
+            for name in (namespace, f"{namespace}-system"):
+                plane.kubectl("delete", "namespace", name, "--wait=false")
 
     run(story())

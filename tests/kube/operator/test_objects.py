@@ -300,7 +300,7 @@ def test_the_routes_of_as_many_shards_as_there_may_be_are_within_what_a_gateway_
     found = [rule["matches"][0]["path"]["value"] for route in routes for rule in route["spec"]["rules"]]
     assert len(found) == len(set(found)) == 3 * SHARDS_MAX + 3
     assert all(route["spec"]["hostnames"] == ["trade.example.com"] for route in routes)
-    assert [route["metadata"]["name"] for route in routes][0] == "crypto"
+    assert routes[0]["metadata"]["name"] == "crypto"
 
 
 def test_every_prefix_of_an_ingress_ends_in_a_slash_and_each_shard_has_its_read_model():
