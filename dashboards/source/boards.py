@@ -135,7 +135,7 @@ OVERVIEW = Board(
                 ),
                 Panel(
                     "Errors and timeouts",
-                    "Answers with an error by code (API.md), and requests cut off or too late. 1001 and 1020 "
+                    "Answers with an error, by its code, and requests cut off or too late. 1001 and 1020 "
                     "are the venue's own, all others are told to the client that caused them.",
                     "ops",
                     (
@@ -908,6 +908,12 @@ RUNTIME = Board(
                             + rate("tradsys_pool_takes_total", "pool"),
                             "{{pool}}",
                         ),
+                        q(
+                            rate("tradsys_feed_pool_takes_total", "", ', outcome="hit"')
+                            + " / "
+                            + rate("tradsys_feed_pool_takes_total"),
+                            "message",
+                        ),
                     ),
                     maximum=1,
                     width=8,
@@ -1136,17 +1142,20 @@ TUNING = Board(
                 ),
                 Panel(
                     "Sizes of the pools",
-                    "Objects that a pool may keep.",
+                    "Objects that a pool of the engine may keep.",
                     "short",
-                    (q("max by (pool) (tradsys_pool_size{HERE})", "{{pool}}"),),
+                    (q("max by (pool) (tradsys_pool_size{HERE}) > 0", "{{pool}}"),),
                     kind="stat",
                     width=12,
                 ),
                 Panel(
                     "Takes from the pools",
-                    "A miss made a new object.",
+                    "Orders in the engine, messages in feed. A miss made a new object.",
                     "ops",
-                    (q(rate("tradsys_pool_takes_total", "pool, outcome"), "{{pool}} {{outcome}}"),),
+                    (
+                        q(rate("tradsys_pool_takes_total", "outcome", ', pool="order"'), "order {{outcome}}"),
+                        q(rate("tradsys_feed_pool_takes_total", "outcome"), "message {{outcome}}"),
+                    ),
                     width=24,
                 ),
             ),

@@ -169,12 +169,11 @@ def _lines(panel: dict[str, Any], prometheus: Prometheus, start: float, end: flo
             "rangemode": "tozero",
             "ticksuffix": f" {unit}" if unit else "",
             "nticks": 5,
-            "tickformat": "~s",
+            # Only large numbers without a unit are shortened: 20k, but half a CPU is 0.5.
+            "tickformat": ",.4~g" if unit or largest < 10_000 else "~s",
         },
         xaxis={"ticksuffix": " s", "nticks": 7},
     )
-    if unit:
-        figure.update_yaxes(tickformat=",.4~g")
     return _div(figure)
 
 
@@ -251,7 +250,10 @@ def _reading(panel: dict[str, Any]) -> tuple[Callable[[float], str], Callable[[f
         if math.isnan(value):
             return "–"
         scale, unit = _unit(defaults["unit"], abs(value))
-        return f"{value * scale:,.4g} {unit}".rstrip()
+        number = value * scale
+        # Four digits, and never an exponent.
+        text = f"{number:,.0f}" if abs(number) >= 1_000 else f"{number:.4g}"
+        return f"{text} {unit}".rstrip()
 
     def colour_of(value: float) -> str:
         if f"{value:g}" in words:
