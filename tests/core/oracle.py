@@ -859,6 +859,7 @@ class OracleShard:
             market.instrument = new
             if not same_grid:
                 market.last = market.reference = 0
+                market.trades = []
         self.instruments.append(new)
         return None
 

@@ -107,7 +107,7 @@ def test_a_new_grid_forgets_prices_that_were_counted_in_old_ticks() -> None:
     desk.apply(DefineInstrument(replace(BTC, tick_size=2 * BTC.tick_size)))
 
     market = desk.shard.markets["BTC-USD"]
-    assert (market.last, market.reference) == (0, 0)
+    assert (market.last, market.reference, list(market.trades)) == (0, 0, [])
 
 
 def test_bounds_and_fees_change_under_open_orders() -> None:

@@ -810,8 +810,9 @@ class Shard:
             if (wanted.tick_size, wanted.lot_size) != (present.tick_size, present.lot_size):
                 if not market.is_idle:
                     return [refused]
-                # They are ticks, and mean nothing in another grid.
+                # They are ticks and lots, and mean nothing in another grid.
                 market.last = market.reference = 0
+                market.trades.clear()
         instrument = Instrument(
             wanted.symbol,
             wanted.base,
