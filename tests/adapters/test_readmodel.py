@@ -509,6 +509,22 @@ def test_a_level_of_more_than_63_bits_is_summed_exactly(tmp_path):
     assert best == [(10**15, 12 * large)]
 
 
+def test_an_instrument_stays_one_object_however_often_a_book_is_asked_for(tmp_path):
+    recording = Recording(3)
+    model = open_model(tmp_path)
+    write(model, recording.record(100))
+    reader = ReadModelReader(model.path, PRAGMAS)
+
+    def instrument():
+        with reader.view() as view:
+            view.has_symbol("NO-SUCH")
+            return view.book("BTC-USD", 1).instrument
+
+    first = instrument()
+
+    assert all(instrument() is first for _ in range(3))
+
+
 # --- an older file ----------------------------------------------------------------------------------
 
 

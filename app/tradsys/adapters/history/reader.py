@@ -256,8 +256,11 @@ class _View:
         return found
 
     def _load_instruments(self) -> None:
+        known = self._instruments
         for version, symbol, base, quote, tick_size, lot_size in self._ask(sql.GET_INSTRUMENTS):
-            self._instruments[version] = Instrument(symbol, base, quote, tick_size, lot_size, version=version)
+            # Each only once: its grid is kept for as long as the process lives.
+            if version not in known:
+                known[version] = Instrument(symbol, base, quote, tick_size, lot_size, version=version)
 
 
 def _trade_event(row: tuple[Any, ...]) -> Event:
