@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from itertools import islice
+from itertools import count, islice
 
 import msgspec
 import pytest
@@ -15,12 +15,20 @@ from tests.core.desk import SECOND, Desk, a_desk, accepted, closed, refused, res
 from tests.core.test_flow import commands_and_events
 from tradsys.core import snapshot
 from tradsys.core.messages import (
+    AMOUNT_SCALE,
     BUY,
     BY_REQUEST,
     CANCELED,
+    GTC,
     IOC,
+    LIMIT,
+    LIMITS,
     NO_SUCH_ORDER,
     NOT_CANCELABLE,
+    SELL,
+    DefineAccount,
+    DefineInstrument,
+    Instrument,
     Limits,
     PlaceOrder,
     SetLimits,
@@ -200,6 +208,28 @@ def test_a_restored_shard_is_the_same() -> None:
     twin.check()
     assert twin.state_hash() == shard.state_hash()
     assert list(twin.snapshot()) == list(shard.snapshot())
+
+
+def test_an_order_whose_fills_and_fees_outgrow_64_bits_is_restored() -> None:
+    shard, seq = Shard("a"), count(1)
+    grid = Instrument("BTC-USD", "BTC", "USD", 1, AMOUNT_SCALE, qty_max=10**15, taker_fee_ppm=100_000)
+    for command in (DefineInstrument(grid), DefineAccount("ann", LIMITS), DefineAccount("bob", LIMITS)):
+        shard.apply(command, next(seq), 1)
+    # Each of them is within what a venue takes; the sale gets better prices than its limit.
+    for _ in range(50):
+        shard.apply(PlaceOrder("ann", "BTC-USD", BUY, LIMIT, GTC, 2 * 10**13, 230_000), next(seq), 1)
+    sale = next(seq)
+    shard.apply(PlaceOrder("bob", "BTC-USD", SELL, LIMIT, GTC, 10**15, 1), sale, 1)
+
+    restored = Shard.restore(list(shard.snapshot()))
+
+    restored.check()
+    order = restored.order(sale)
+    assert order is not None
+    assert (order.cost, order.fees) == (230_000 * 10**15, 23_000 * 10**15)
+    assert order.fees > 2**64
+    assert contents_of(restored) == contents_of(shard)
+    assert restored.state_hash() == shard.state_hash()
 
 
 def test_a_restored_shard_goes_on_the_same() -> None:

@@ -113,9 +113,9 @@ class OrderState(msgspec.Struct, array_like=True):
     updated_ns: int
     updated_seq: int
     reserved: int
-    cost: int
+    cost: Sum
     fee_num: Sum
-    fees: int
+    fees: Sum
     fills: list[tuple[int, int, int, Event]]
 
 
@@ -251,9 +251,9 @@ def _order_state(order: Order, where: int) -> OrderState:
         order.updated_ns,
         order.updated_seq,
         order.reserved,
-        order.cost,
+        _sum(order.cost),
         _sum(order.fee_num),
-        order.fees,
+        _sum(order.fees),
         order.fills or [],
     )
 
@@ -381,8 +381,8 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
     order.status, order.closed_reason = state.status, state.closed_reason
     order.created_ns, order.updated_ns = state.created_ns, state.updated_ns
     order.updated_seq = state.updated_seq
-    order.reserved, order.cost = state.reserved, state.cost
-    order.fee_num, order.fees = int(state.fee_num), state.fees
+    order.reserved, order.cost = state.reserved, int(state.cost)
+    order.fee_num, order.fees = int(state.fee_num), int(state.fees)
     order.fills = state.fills or None
     memory = shard.orders
     memory.add(order)
