@@ -276,6 +276,49 @@ def test_an_answer_that_nobody_reads_is_given_up():
         assert eventually(lambda: served.ask("/status")[1]["files"] == before)
 
 
+def test_a_request_ends_in_time_however_its_chunks_are_sent():
+    with serving(request_ms_max=600) as served, connect(served) as client:
+        client.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.settimeout(0.1)
+        with pytest.raises(ConnectionError):
+            for _ in range(50):
+                client.sendall(b"1\r\nx\r\n")
+                with contextlib.suppress(TimeoutError):
+                    if not client.recv(100):
+                        raise ConnectionError
+
+
+def test_each_request_that_expects_100_gets_it(four: Served):
+    head = b"POST /post HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 7\r\n\r\n"
+    with connect(four) as client:
+        for _ in range(2):
+            client.sendall(head)
+            assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.sendall(b'{"n":1}')
+            assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_says_that_it_is_done_gets_all_its_answers(four: Served):
+    with connect(four) as client:
+        client.sendall(GET * 100)
+        client.shutdown(socket.SHUT_WR)
+
+        assert until_closed(client).count(b"HTTP/1.1 200 ") == 100
+
+
+def test_what_one_client_does_not_read_takes_little_memory():
+    with serving() as served, socket.socket() as client:
+        before = served.ask("/status")[1]
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((HOST, served.port))
+        client.sendall(b"GET /big?bytes=1000000 HTTP/1.1\r\nHost: x\r\n\r\n" * 32)
+        assert eventually(lambda: "GET /big" in served.ask("/handled")[1])
+        after = served.ask("/status")[1]
+
+        assert after["files"] == before["files"] + 1
+        assert after["rss_kib"] - before["rss_kib"] < 8_000
+
+
 def test_above_the_cap_the_public_listener_hangs_up_and_the_others_serve():
     with serving(listeners=2, connections_max=16) as served:
         inside = [connect(served) for _ in range(16)]

@@ -520,6 +520,13 @@ def vectors(t: Target) -> list[Vector]:
             ends=True,
             then="wait",
         ),
+        Vector(
+            "slow chunks",
+            [chunked(data=b""), *([chunk(b"x")] * 40)],
+            frozenset({CUT}),
+            ends=True,
+            then="wait",
+        ),
         Vector("close in a header", [get()[:-10]], frozenset({CUT, 400}), ends=True, then="close"),
         Vector(
             "close in a body",

@@ -49,6 +49,8 @@ SPARE_FILES = 64
 """Descriptors kept for everything that is not a connection: journal, shared page, logs."""
 REQUESTS_A_TURN = 32
 """Of one connection; what else it has sent waits for the others' turn."""
+ANSWERS_BYTES_A_TURN = 256 << 10
+"""Of one connection, and at most one answer more: so much may have to wait for who does not read."""
 RELEASE_AFTER_NS = 1_000_000
 """A turn that takes longer lets its first answers go before it goes on."""
 HEADS_KEPT = 1024
@@ -288,10 +290,15 @@ class Server:
             self._turns.busy += 1
             self._look_at_clock()
             started = time.perf_counter_ns()
-            unfinished, self._unfinished = self._unfinished, []
-            for connection in unfinished:
-                if connection.reading and connection.pieces:
-                    self._answer_all(connection, b"")
+            if self._unfinished:
+                unfinished, self._unfinished = self._unfinished, []
+                went_on = set()
+                for connection in unfinished:
+                    if connection.reading and connection.pieces:
+                        went_on.add(connection.fd)
+                        self._answer_all(connection, b"")
+                # Who has sent more than a turn takes is not read until that is answered, nor is its end.
+                events = [event for event in events if event[0] not in went_on]
             for connection, data in self._received(events):
                 self._answer_all(connection, data)
                 if self._answered and time.perf_counter_ns() - started > RELEASE_AFTER_NS:
@@ -362,12 +369,12 @@ class Server:
                 return
             data = b"".join(pieces)
             pieces.clear()
-        else:
+        elif connection.under_way is None:
             connection.deadline = self._now + self._limits.request_ms_max / 1000
-        start = count = 0
+        start = count = size = 0
         try:
             while start < len(data) and not connection.closing:
-                if count == REQUESTS_A_TURN:
+                if count == REQUESTS_A_TURN or size > ANSWERS_BYTES_A_TURN:
                     connection.needed = 0
                     self._unfinished.append(connection)
                     break
@@ -376,6 +383,8 @@ class Server:
                 if not whole:
                     break
                 count += 1
+                if connection.answers:
+                    size += len(connection.answers[-1])
                 if before:
                     connection.deadline = self._now + self._limits.request_ms_max / 1000
         except Refused as refused:
@@ -411,7 +420,7 @@ class Server:
             return self._take_chunks(connection, known, Chunks(self._limits.body_bytes_max), data, head_end)
         end = head_end + known.length
         if end > len(data):
-            if known.expects_100 and connection.needed != end - start:
+            if known.expects_100:
                 self._ask_for_body(connection)
             connection.needed = end - start
             return start, False
