@@ -11,12 +11,15 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+import tradsys
 from tests.bench.knobs.inside import worker
 from tests.bench.knobs.knob import Effort
 from tests.bench.promise import Bench
 
 FIGURE = "counting, CPU µs an order"
 PROMISED_US = 2
+APP = Path(tradsys.__file__).parents[1]
+"""The workers' form is this process's."""
 NOISE_US_MAX = 0.5
 """Above it a miss says nothing."""
 
@@ -26,8 +29,8 @@ def measure(bench: Bench) -> None:
     effort = Effort(orders=orders, seconds=0)
     with (
         tempfile.TemporaryDirectory(prefix="counting-") as place,
-        worker(Path(place) / "all", effort, {"counting": "on"}) as counted,
-        worker(Path(place) / "none", effort, {"counting": "off"}) as uncounted,
+        worker(Path(place) / "all", effort, {"counting": "on"}, APP) as counted,
+        worker(Path(place) / "none", effort, {"counting": "off"}, APP) as uncounted,
     ):
         counting, noise = [], []
         for number in range(rounds):

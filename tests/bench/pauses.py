@@ -6,6 +6,7 @@ stopped. `gc.callbacks` in each engine (inside/sitecustomize.py) takes the time 
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from contextlib import ExitStack
@@ -35,7 +36,8 @@ def measure(bench: Bench) -> None:
             for way, more in ways.items():
                 bench.tell(f"starting an engine with {way}")
                 folder = Path(place) / f"venue-{len(venues)}"
-                env = {"PYTHONPATH": str(INSIDE), "BENCH_GC_PAUSES": str(files[way]), **more}
+                path = os.pathsep.join([str(INSIDE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+                env = {"PYTHONPATH": path, "BENCH_GC_PAUSES": str(files[way]), **more}
                 venues[way] = running.enter_context(pinned_venue(folder, ("engine",), env=env))
             for number in range(rounds):
                 bench.tell(f"round {number + 1} of {rounds}")

@@ -19,6 +19,7 @@ from typing import Any
 
 from msgspec import Struct, field, structs
 
+import tradsys.core.book
 from loadtests.slo import noise
 
 NOISE_FACTOR = 2.0
@@ -157,6 +158,8 @@ class Bench:
         found.noisy = quiet.others > noise.OTHERS_MAX or quiet.stolen > noise.STOLEN_MAX or not steady
         found.seconds = round(time.monotonic() - self._began, 1)
         found.conditions = {
+            # Of the processes, too: they get this one's PYTHONPATH.
+            "form": "interpreted" if str(tradsys.core.book.__file__).endswith(".py") else "compiled",
             "load average": f"{self._load_before:.1f} before, {os.getloadavg()[0]:.1f} after",
             "others": f"{quiet.others:.0%} of the CPUs, hypervisor {quiet.stolen:.1%}",
             "calibration p50/p99, µs": f"{self._calibration.p50:.0f}/{self._calibration.p99:.0f} before, "
