@@ -25,7 +25,7 @@ from tradsys.adapters.log.sync import LogSync
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import Page
 from tradsys.codec.frame import FRAME_OVERHEAD, encode_payload
-from tradsys.core.messages import CancelOrder
+from tradsys.core.messages import CancelOrder, ExpireOrders
 from tradsys.venue.ports import Entry, JournalError
 
 BOOT = 7
@@ -187,6 +187,32 @@ def test_without_a_next_segment_a_full_one_ends_the_writer(machine):
     assert after.prepare()
     after.append(random)
     assert after.read() == after.written
+
+
+@pytest.mark.parametrize("segment_bytes", [1 << 20, 4 << 20])
+def test_where_anything_is_taken_without_a_next_segment_the_largest_batch_of_cancels_finds_room(
+    tmp_path, page, segment_bytes
+):
+    far = 2**40
+    expiries = Entry(ExpireOrders(), [(5, far + i, 6, 6, 10**13) for i in range(1_000)])
+    cancels = [
+        Entry(CancelOrder("a" * 36, far + i, "r" * 64), [(5, far + i, 4, 1, 10**13)]) for i in range(1_000)
+    ]
+    (tmp_path / "tried").mkdir()
+    tried = in_a(str(tmp_path / "tried"), page, segment_bytes=segment_bytes)
+    taken = 0
+    while not tried.exhausted():
+        taken += 1
+        tried.append(taken, 1, [cancel(taken, "x" * 1_000)])
+    writer = in_a(str(tmp_path), Page.create(str(tmp_path / "page 2"), BOOT), segment_bytes=segment_bytes)
+    for seq in range(1, taken):
+        writer.append(seq, 1, [cancel(seq, "x" * 1_000)])
+    assert not writer.exhausted()
+
+    writer.append(taken, 1, [expiries, *cancels])
+
+    assert writer.seq == taken + 1_000
+    assert writer.exhausted()
 
 
 def test_a_batch_larger_than_a_segment_becomes_several_frames(machine):

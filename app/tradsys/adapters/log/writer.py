@@ -31,10 +31,11 @@ GROUP_BYTES_MAX = 256 << 10
 """A group that has become so large is written at once."""
 FRAME_COMMANDS_MAX = 1_000
 """As many as a batch may have: whoever reads frames has room for that."""
-LAST_SHARE = 8
-LAST_BYTES_MAX = 128 << 10
-"""The last eighth, at most this much: without a next one, nothing at all is taken there, so that no frame
-ever finds too little room."""
+LAST_SHARE = 6
+LAST_BYTES_MAX = 192 << 10
+"""The last sixth, at most this much: without a next one, nothing at all is taken there, so that no frame
+ever finds too little room. The largest one of a venue without space is 1,000 cancels with the longest names,
+and 1,000 orders that expire before them: 161,000 bytes."""
 
 SEGMENT_START_BYTES_MAX = CHAIN_BYTES + FRAME_OVERHEAD + 16
 END_BYTES = 2 * FRAME_OVERHEAD
