@@ -109,11 +109,12 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     wanted = revision_of(venue.name, spec)
     revisions = {**observed.revisions}
     create: list[Manifest] = []
+    if wanted.hash not in revisions or _a_pod_waits(observed):
+        # First: pods of any revision mount it. It can't be read, so only pods that serve say that it is
+        # there. Somebody may have deleted it; or it was a deleted Venue's of this name, and went after it.
+        create.append(_owned(observed, _internal_secret(observed)))
     if wanted.hash not in revisions:
         revisions[wanted.hash] = wanted
-        # First: pods of any revision mount it. It is made once and never read, so nothing else says that it
-        # is there.
-        create.append(_owned(observed, _internal_secret(observed)))
         create.append(_owned(observed, stored(venue.name, observed.revision_number + 1, wanted)))
     apply, delete, lacking = _objects(observed, revisions)
     create += _gate_run(observed, revisions)
@@ -122,6 +123,18 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     moved = step.status != status
     new = _with_conditions(observed, step.status, lacking, now)
     return Plan(new, apply, create, delete, step.events, requeue_s=_again_s(new, moved, now))
+
+
+def _a_pod_waits(observed: Observed) -> bool:
+    """Whether a pod that there should be does not serve: it may wait for what it mounts."""
+    if observed.spec.hibernated:
+        return False
+    pods_of = (_pod_of(observed, shard.name) for shard in observed.spec.shards)
+    if not all(pod is not None and pods.ready(pod) for pod in pods_of):
+        return True
+    gateway = observed.live.get(Ref("apps/v1", "Deployment", names.gateway(observed.venue.name)), {})
+    available = gateway.get("status", {}).get("availableReplicas", 0)
+    return bool(available < observed.spec.gateway.replicas)
 
 
 def _internal_secret(observed: Observed) -> Manifest:

@@ -289,8 +289,8 @@ def _deploying(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> St
 
 
 def _first_failed(spec: VenueSpec, status: VenueStatus, seen: Seen, now: int) -> Step:
-    """The first revision was given up, and its pods were left. If they serve after all, the next one is compared
-    with it: without a stable revision it would have no gate."""
+    """The first revision was given up, and its pods were left. If they serve after all, the next one is
+    compared with it: without a stable revision it would have no gate."""
     candidate = status.candidate
     assert candidate is not None
     if _all_ready(spec, seen, candidate.revision):

@@ -7,6 +7,7 @@ import pytest
 from tradsys_operator import names
 from tradsys_operator.api import Gate, Prometheus, Rollout
 from tradsys_operator.objectives import Judged
+from tradsys_operator.reconcile import reconcile
 
 from tests.kube.operator.world import World, served, spec
 
@@ -435,6 +436,25 @@ def test_a_first_revision_that_serves_after_all_is_what_the_next_one_is_compared
     world.release("registry.example/tradsys:2")
 
     assert world.status.phase == "Gating" and world.running() == {"a": "1", "b": "1"}
+
+
+@pytest.mark.parametrize("waits", ["nobody", "a shard", "a gateway", "nobody, it sleeps"])
+def test_the_secret_that_every_pod_mounts_is_made_again_while_a_pod_waits(waits):
+    """It can't be read. Somebody deletes it; or a Venue is deleted and made again at once, and the garbage
+    collector takes the old one's after the new one's was asked for."""
+    world = served()
+    if waits.endswith("sleeps"):
+        world.ask(hibernated=True)
+        world.settle()
+    assert world.status.stable is not None
+    gateway = world.objects["Deployment", "crypto-gateway"]
+    gateway["status"] = {"availableReplicas": 1 if waits == "a gateway" else 2}
+    if waits == "a shard":
+        world.broken.add(world.status.stable.revision)
+
+    plan = reconcile(world.observed(), world.now)
+
+    assert [made["kind"] for made in plan.create] == ([] if waits.startswith("nobody") else ["Secret"])
 
 
 def test_hibernation_scales_to_zero_and_waking_serves_the_same_revision():
