@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 from tradsys_operator import metrics
+from tradsys_operator.work import BACKOFF_S_MAX
 
 from tests.kube.charts.test_charts import OPERATOR, ROOT, objects, template, tool
 
@@ -42,8 +43,9 @@ PINNED = f'tradsys_operator_condition{{{VENUE}, condition="CPUPinned", status='
 TUNING = f"tradsys_operator_tuning_mismatches{{{VENUE}}}"
 CASES = [
     Case("TradsysOperatorNoLeader", STANDBY, STANDBY | ANOTHER_LEADS),
-    # A conflict is no failure: the pass is decided anew.
-    Case("TradsysOperatorFailing", passes("fault", "0+12x60"), passes("conflict", "0+600x60"), 40),
+    # A conflict is no failure: the pass is decided anew. What always fails is tried once in BACKOFF_S_MAX.
+    Case("TradsysOperatorFailing", passes("failed", "0+1x60"), passes("conflict", "0+600x60"), 40),
+    Case("TradsysOperatorFailing", passes("fault", "0+1x60"), passes("failed", "0x10 1x5 3x50"), 40),
     # A standby hears nothing, and should not.
     Case("TradsysOperatorDeaf", LEADS | {AGE: "0+60x60"}, STANDBY | {AGE: "0+60x60"}),
     Case("TradsysReleaseStuck", phase("Gating"), phase("Baking") | phase("Stable"), 130),
@@ -113,7 +115,8 @@ def test_an_operator_that_is_not_there_is_told_and_nothing_else_is_claimed(rules
 
 
 def test_every_alert_has_a_case_and_says_what_it_is(rules):
-    assert [rule["alert"] for rule in alerts(rules)] == [case.alert for case in CASES]
+    assert BACKOFF_S_MAX == 60
+    assert [rule["alert"] for rule in alerts(rules)] == list(dict.fromkeys(case.alert for case in CASES))
     for rule in alerts(rules):
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
