@@ -12,9 +12,18 @@ from tests.adapters.following import Engine, HistoryThread
 from tradsys.adapters.history.retention import Needed, first_seq_of, retire
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
+from tradsys.adapters.log.recovery import recover
+from tradsys.adapters.log.segments import prepare_next_segment
+from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import Page, boot_id
+from tradsys.core.messages import CancelOrder
+from tradsys.venue.ports import Entry
 
 FOREVER = 1 << 62
+
+
+def cancel(seq: int, padding: int) -> Entry:
+    return Entry(CancelOrder("demo", seq, "x" * padding), [(5, seq, 4, 1, 10)])
 
 
 class Journal:
@@ -55,9 +64,35 @@ def journal(tmp_path, recorded):
 def test_a_segment_whose_last_command_is_needed_stays(journal):
     third = journal.begins[3][0]
 
-    assert journal.retire(third - 2, FOREVER) == ["00000001.log"]
-    assert journal.retire(third - 1, FOREVER) == ["00000002.log"]
+    assert journal.retire(third - 1, FOREVER) == ["00000001.log"]
+    assert journal.retire(third, FOREVER) == ["00000002.log"]
     assert first_seq_of(journal.segments()) == third
+
+
+def test_what_is_left_begins_with_the_frame_that_a_snapshot_ends_with(tmp_path):
+    page = Page.create(str(tmp_path / "page"), boot_id())
+
+    def started() -> LogWriter:
+        found = recover(
+            str(tmp_path), OsFiles(), lambda frame: frame.payload, published_seq=page.published_seq
+        )
+        return LogWriter.begin(
+            str(tmp_path), OsFiles(), found, page, durable=False, segment_bytes=64 << 10, time_ns=1
+        )
+
+    writer = started()
+    writer.append(1, 1, [cancel(1, 60_000)])
+    after_snapshot = writer.chain
+    writer = started()  # An epoch stands between the snapshot's frame and the next segment.
+    assert prepare_next_segment(str(tmp_path), OsFiles(), page, 64 << 10)
+    writer.append(2, 2, [cancel(2, 10_000)])
+    assert page.segment == 2
+
+    retire(lambda: sorted(tmp_path.glob("*.log")), Needed(1, FOREVER))
+
+    reader = LogReader(str(tmp_path), OsFiles(), 1, after_snapshot)
+    assert [frame.first_seq for frame in reader.frames(2)] == [2]
+    assert reader.agrees
 
 
 def test_a_segment_within_the_window_stays_and_so_does_what_follows(journal):
@@ -78,7 +113,7 @@ def test_the_segment_that_is_written_and_the_prepared_one_always_stay(journal):
 
 def test_what_is_left_is_read_from_a_place_within_it(journal):
     third = journal.begins[3][0]
-    journal.retire(third - 1, FOREVER)
+    journal.retire(third, FOREVER)
     reader = LogReader(str(journal.directory), OsFiles(), third - 1)
 
     frame = next(reader.frames(third))

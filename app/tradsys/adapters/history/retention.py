@@ -1,8 +1,9 @@
 """Which segments of the journal nobody needs any more.
 
-A segment may go when all of its commands are in two verified snapshots and in the read model, and the newest
-of them is older than the idempotency window. The oldest goes first, one name at a time, so that a crash
-in between leaves a journal that is only longer than it need be. The last segment always stays.
+A segment may go when all of its commands are in two verified snapshots and in the read model, when none of
+these ends with its last one, and when the newest of them is older than the idempotency window. The oldest
+goes first, one name at a time, so that a crash in between leaves a journal that is only longer than it need
+be. The last segment always stays.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Needed(Struct, frozen=True):
     """What must stay."""
 
     after_seq: int
-    """Commands with greater numbers."""
+    """Commands with greater numbers, and this one: its frame's chain is what snapshot and read model know."""
     since_ns: int
     """Commands of this engine time or later."""
 
@@ -34,8 +35,9 @@ def retire(segments: Callable[[], Sequence[Path]], needed: Needed) -> list[Path]
     gone: list[Path] = []
     for path, following in pairwise(paths):
         begin = _begin_of(following)
-        # The next segment's first frame was written right after this one's last.
-        if begin is None or begin[0] > needed.after_seq + 1 or begin[1] >= needed.since_ns:
+        # The next segment's first frame was written right after this one's last; that may have been an epoch,
+        # so that the next one's chain need not be that of its last command.
+        if begin is None or begin[0] > needed.after_seq or begin[1] >= needed.since_ns:
             break
         path.unlink()
         sync_directory(path.parent)
