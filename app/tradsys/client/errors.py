@@ -140,7 +140,7 @@ BY_CODE: dict[int, type[Refused]] = {
 
 
 class Unreachable(Exception):
-    """No answer; `outcome_unknown` tells that the request may have been served all the same."""
+    """No answer that tells what became of it; `outcome_unknown`: it may have been served all the same."""
 
     def __init__(self, url: str, why: str, outcome_unknown: bool) -> None:
         super().__init__(f"no answer from {url}: {why}")

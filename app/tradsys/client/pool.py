@@ -21,7 +21,7 @@ import grpc
 
 from tradsys.client.calls import made_client_order_id
 from tradsys.client.errors import OutcomeUnknown, Refused, Unreachable, refused
-from tradsys.client.retrying import Patience
+from tradsys.client.retrying import NOT_LOOKED_UP, Patience
 from tradsys.client.sync import PATIENCE_S, TIMEOUT_S
 from tradsys.codec.grpc_v1 import DETAILS_KEY, SERVICE, STATUS_NUMBERS, problem_of
 from tradsys.v1 import orders_pb2 as pb
@@ -114,6 +114,13 @@ def _retry_after_s(failure: Refused | Unreachable) -> float:
 _READS = ("GetOrder", "ListOrders")
 
 
+def _ended_by(target: str, failure: Refused | Unreachable, patience: Patience) -> Refused | Unreachable:
+    """What a call fails with that is not repeated any more."""
+    if isinstance(failure, Refused) and patience.unknown and failure.code in NOT_LOOKED_UP:
+        return Unreachable(target, f"the last answer was {failure}", outcome_unknown=True)
+    return failure
+
+
 class OrderPool:
     """For programs without an event loop; its methods may be called from many threads."""
 
@@ -171,9 +178,13 @@ class OrderPool:
                 )
             except grpc.RpcError as error:
                 failure = failure_of(self.target, error, name in _READS)
+            if isinstance(failure, Unreachable):
+                patience.unknown |= failure.outcome_unknown
+            else:
+                patience.unknown |= isinstance(failure, OutcomeUnknown)
             pause_s = patience.pause_s(_retry_after_s(failure)) if _may_repeat(failure) else None
             if pause_s is None:
-                raise failure
+                raise _ended_by(self.target, failure, patience)
             time.sleep(pause_s)
 
     def place(self, order: pb.PlaceOrderRequest) -> pb.OrderResult:
@@ -299,9 +310,13 @@ class AsyncOrderPool:
                 )
             except grpc.aio.AioRpcError as error:
                 failure = failure_of(self.target, error, name in _READS)
+            if isinstance(failure, Unreachable):
+                patience.unknown |= failure.outcome_unknown
+            else:
+                patience.unknown |= isinstance(failure, OutcomeUnknown)
             pause_s = patience.pause_s(_retry_after_s(failure)) if _may_repeat(failure) else None
             if pause_s is None:
-                raise failure
+                raise _ended_by(self.target, failure, patience)
             await asyncio.sleep(pause_s)
 
     async def place(self, order: pb.PlaceOrderRequest) -> pb.OrderResult:

@@ -22,7 +22,15 @@ from tradsys.client.errors import Unreachable as Unreachable
 from tradsys.client.errors import refusal_of
 from tradsys.client.http import Connection, Response
 from tradsys.client.records import RECORDS_TYPE, Result, results
-from tradsys.client.retrying import Patience, retry_after_of
+from tradsys.client.retrying import (
+    LOST,
+    NOT_LOOKED_UP,
+    NOT_SERVING,
+    UNKNOWN,
+    Patience,
+    code_of,
+    retry_after_of,
+)
 
 RETRY_STATUS = 503
 PATIENCE_S = 1.0
@@ -128,18 +136,25 @@ class RestClient:
                 self._connection.send(method, target, headers, payload)
                 sent = True
                 response = self._connection.receive()
-                if response.status != RETRY_STATUS:
+                code = code_of(response.body) if response.status >= 400 else LOST
+                if response.status < 500 or (method == "GET" and response.status != RETRY_STATUS):
+                    if patience.unknown and code in NOT_LOOKED_UP:
+                        raise Unreachable(self.url, f"the last answer was {code}", outcome_unknown=True)
                     return response
+                patience.unknown |= code != NOT_SERVING and method != "GET"
                 pause_s = patience.pause_s(retry_after_of(response.headers.get("retry-after", "")))
                 if pause_s is None:
+                    if patience.unknown and code != UNKNOWN:
+                        raise Unreachable(self.url, f"HTTP status {response.status}", patience.unknown)
                     return response
             except OSError as fault:
+                patience.unknown |= sent and method != "GET"
                 if reused and repeatable and not isinstance(fault, TimeoutError):
                     continue
                 pause_s = patience.pause_s()
                 if pause_s is None:
                     why = "it took too long" if isinstance(fault, TimeoutError) else _why(fault)
-                    raise Unreachable(self.url, why, outcome_unknown=sent and method != "GET") from None
+                    raise Unreachable(self.url, why, outcome_unknown=patience.unknown) from None
             time.sleep(pause_s)
 
     def _elsewhere(self, location: str) -> Response:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
+
+import msgspec
 
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Before the second, third, … attempt; the last one again and again."""
@@ -17,6 +20,8 @@ class Patience:
     def __init__(self, seconds: float) -> None:
         self._ends = time.monotonic() + seconds
         self._attempts = 0
+        self.unknown = False
+        """Of an attempt nobody knows whether it was served: what refuses a later one says nothing of that."""
 
     def pause_s(self, retry_after_s: float = 0.0) -> float | None:
         """How long to wait before the next attempt; None: it is given up.
@@ -30,6 +35,21 @@ class Patience:
         self._attempts += 1
         pause *= 1 + JITTER * (2 * random.random() - 1)
         return min(max(pause, retry_after_s), left)
+
+
+LOST, UNKNOWN, NOT_SERVING = 0, 1001, 1020
+NOT_LOOKED_UP = frozenset((NOT_SERVING, 2001, 2002, 3029))
+"""Refused like this before the venue looks whether it has done the same already."""
+
+
+def code_of(body: bytes) -> int:
+    """The venue's code in the body of an error; LOST: something between us and the venue says it."""
+    try:
+        said: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return LOST
+    code = said.get("code") if isinstance(said, dict) else None
+    return code if isinstance(code, int) else LOST
 
 
 def retry_after_of(text: str) -> float:
