@@ -39,15 +39,18 @@ def scripted(answers: Sequence[bytes]) -> Iterator[str]:
     port = listener.getsockname()[1]
 
     def serve() -> None:
-        for answer in answers:
+        for count, answer in enumerate(answers, 1):
             connection, _ = listener.accept()
+            if count == len(answers):
+                listener.close()
             with connection:
                 received = b""
                 while b'"client_order_id"' not in received:
                     received += connection.recv(1 << 16)
                 connection.sendall(answer.replace(b" X\r\n", b" X\r\nConnection: close\r\n"))
-        listener.close()
 
+    if not answers:
+        listener.close()
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{port}"
