@@ -63,6 +63,30 @@ def placed_binary(trader: Trader, body: bytes) -> Reply:
     return trader.post("/orders/batch", body, Content_Type=records.BINARY)
 
 
+def test_of_a_batch_that_has_done_very_much_only_cancels_are_taken_further(
+    venue: RunningVenue, market: str
+) -> None:
+    maker, taker = venue.account("limits"), venue.account("limits")
+    icebergs = [order(market, "sell", "1", "100", display_quantity="0.001") for _ in range(60)]
+    takers = [order(market, "buy", "2", "100", client_order_id=f"t{i}") for i in range(30)]
+    placed_binary(maker, b"".join(map(records.place, icebergs)))
+
+    resting = taker.placed(market, "buy", "1", "99")["order_id"]
+    cancel = records.cancel(int(resting.rpartition("-")[2]))
+    batch = b"".join([*map(records.place, takers), cancel])
+    *first, canceled = records.results(placed_binary(taker, batch).body)
+    *again, _ = records.results(placed_binary(taker, batch).body)
+
+    assert (canceled.code, canceled.status) == (0, "canceled")
+    done = [one for one in first if not one.code]
+    assert 25 <= len(done) < 30
+    assert [one.code for one in first[len(done) :]] == [1020] * (30 - len(done))
+    assert all(one.status == "filled" for one in done)
+    assert [one.replayed for one in again] == [True] * len(done) + [False] * (30 - len(done))
+    assert [one.order_id for one in again[: len(done)]] == [one.order_id for one in done]
+    assert all((one.code, one.status) == (0, "filled") for one in again)
+
+
 def test_a_batch_gives_a_result_for_each_order_with_consecutive_numbers(
     venue: RunningVenue, market: str
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -44,6 +44,9 @@ from tradsys.venue.outcome import Done, Outcome
 from tradsys.venue.ports import Clock, Entry, Journal, JournalError
 
 BATCH_MAX = 1_000
+BATCH_EVENTS_MAX: Final = 100_000
+"""Of a batch that has caused so many, a tenth of a second of work, only cancels are taken further: one
+command is bounded by the shard's rules, but a thousand of them would hold up everybody for many seconds."""
 _OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
 _OF_ORDERS = (CancelOrder, ReplaceOrder)
 _UNCOUNTABLE = f"quantity × price is larger than {text_of(AMOUNT_MAX)}, the most that is counted"
@@ -56,6 +59,12 @@ def _account_of(command: Any) -> str:
 
 def _full() -> Problem:
     return Problem(NOT_LEADER, "the journal is full; try again", retry_after_s=1)
+
+
+def _too_much() -> Problem:
+    return Problem(
+        NOT_LEADER, "the batch has done as much as one may; send the rest of it again", retry_after_s=1
+    )
 
 
 def _no_space() -> Problem:
@@ -84,6 +93,7 @@ class Venue:
     def process(self, commands: Sequence[Command]) -> list[Outcome]:
         """Outcomes of at most 1,000 commands, in their order, with consecutive sequence numbers.
 
+        After BATCH_EVENTS_MAX events only cancels are taken, the others are Problem 1020.
         Raises JournalError: what happened to the batch is unknown, and the process must end.
         """
         if not self.shard.has_space and self.journal.exhausted():
@@ -92,6 +102,7 @@ class Venue:
         seq = self.seq + 1
         entries: list[Entry] = []
         outcomes: list[Outcome] = []
+        events = 0
         try:
             if self._expiry_is_due(now):
                 # Due expiries come first, so that no command meets an order whose time was up before.
@@ -99,10 +110,14 @@ class Venue:
                 entries.append(Entry(expire, self.shard.apply(expire, seq, now)))
                 self.done[ExpireOrders] += 1
             for command in commands:
+                if events > BATCH_EVENTS_MAX and command.__class__ is not CancelOrder:
+                    outcomes.append(_too_much())
+                    continue
                 outcome = self._outcome(command, seq + len(entries), now)
                 outcomes.append(outcome)
                 if outcome.__class__ is Done and not outcome.replayed:
                     entries.append(Entry(command, outcome.events))
+                    events += len(outcome.events)
         except Exception as fault:
             # Whatever was applied is not journalled, and can't be taken back.
             raise JournalError(f"seq {seq + len(entries)} was not applied to its end") from fault
