@@ -243,11 +243,15 @@ def many_levels(size: int, taken: Taken) -> None:
 
 
 def mass_cancel(size: int, taken: Taken) -> None:
-    """All orders of an account, in steps of `step_orders_max`; a step is one operation."""
+    """One order of the other side, then all orders of an account, in steps of `step_orders_max`; a step is
+    one operation."""
     desk = Desk()
     draw = Random(1)
     for _ in range(size):
         desk.place(m.BUY, START - draw.randrange(10_000))
+    for _ in range(min(SAMPLES, size // 4)):
+        desk.place(m.SELL, 2 * START)
+        taken.time("mass cancel: one of the other side", lambda: desk.apply(m.CancelOrders("t1", "", m.SELL)))
     taken.time("mass cancel: a step", lambda: desk.apply(m.CancelOrders("t1")))
     while desk.shard.work_due:
         taken.time("mass cancel: a step", lambda: desk.apply(m.ContinueWork()))

@@ -21,6 +21,7 @@ from tradsys.core.messages import (
     BY_KILL,
     BY_REQUEST,
     CANCELED,
+    CLOSED_EVENT,
     DAY,
     EXPIRED,
     GTD,
@@ -92,6 +93,42 @@ def test_a_mass_cancel_may_name_a_symbol_and_a_side() -> None:
         closed(4, CANCELED, BY_REQUEST, 1),
         worked(6, 2),
     ]
+
+
+def two_symbols() -> Desk:
+    """Orders of ann: 1 and 5 sell, 3 buys BTC; 2 and 6 sell, 4 and 7 buy ETH."""
+    desk = a_desk()
+    desk.open_with(DefineInstrument(replace(BTC, symbol="ETH-USD", base="ETH")))
+    for symbol, side in (
+        ("BTC-USD", SELL), ("ETH-USD", SELL), ("BTC-USD", BUY), ("ETH-USD", BUY),
+        ("BTC-USD", SELL), ("ETH-USD", SELL), ("ETH-USD", BUY),
+    ):  # fmt: skip
+        desk.place(side, 1, at=1000 - side, by="ann", symbol=symbol)
+    return desk
+
+
+def test_a_mass_cancel_takes_the_oldest_first_over_all_symbols_and_both_sides() -> None:
+    for symbol, side, ids in (("", SELL, [1, 2, 5, 6]), ("", BUY, [3, 4, 7]), ("ETH-USD", 0, [2, 4, 6, 7])):
+        desk = two_symbols()
+        desk.rule(step_orders_max=3)
+
+        events = desk.apply(CancelOrders("ann", symbol, side)) + desk.apply(ContinueWork())
+
+        assert [event[1] for event in events if event[0] == CLOSED_EVENT] == ids
+        assert not desk.shard.work_due
+
+
+def test_open_orders_are_found_newest_first_below_an_id() -> None:
+    ann = two_symbols().shard.accounts["ann"]
+
+    def ids(symbol: str, before: int) -> list[int]:
+        return [order.id for order in ann.newest(symbol, before)]
+
+    assert ids("", 8) == [7, 6, 5, 4, 3, 2, 1]
+    assert ids("", 4) == [3, 2, 1]
+    assert ids("ETH-USD", 8) == [7, 6, 4, 2]
+    assert ids("ETH-USD", 6) == [4, 2]
+    assert ids("BTC-USD", 1) == ids("NO-SUCH", 8) == []
 
 
 def test_a_mass_cancel_names_what_exists() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from heapq import merge
+
 from tradsys.core.messages import Limits
 from tradsys.core.order import Order
 
@@ -19,7 +23,7 @@ class Balance:
 class Holding:
     """One account in one symbol: position in 1e-8 of base, open orders in lots, the two balances it moves."""
 
-    __slots__ = ("base", "net", "open_buys", "open_sells", "quote", "symbol")
+    __slots__ = ("base", "buys", "net", "open_buys", "open_sells", "quote", "sells", "symbol")
 
     def __init__(self, symbol: str, base: Balance, quote: Balance):
         self.symbol = symbol
@@ -28,6 +32,9 @@ class Holding:
         self.net = 0
         self.open_buys = 0
         self.open_sells = 0
+        self.buys: dict[int, Order] = {}
+        self.sells: dict[int, Order] = {}
+        """Open orders by id, ascending, like `Account.open`."""
 
 
 class Account:
@@ -54,3 +61,39 @@ class Account:
         if holding is None:
             holding = self.holdings[symbol] = Holding(symbol, self.balance(base), self.balance(quote))
         return holding
+
+    def oldest(self, symbol: str, side: int) -> Iterable[Order]:
+        """Open orders of a symbol ("": of all) and a side (0: of both), oldest first."""
+        parts = self._parts(symbol, side)
+        return parts[0].values() if len(parts) == 1 else merge(*[part.values() for part in parts], key=_id)
+
+    def newest(self, symbol: str, before: int) -> Iterable[Order]:
+        """Open orders of a symbol ("": of all) with ids below `before`, newest first."""
+        parts = [_backwards(part, before) for part in self._parts(symbol, 0)]
+        return parts[0] if len(parts) == 1 else merge(*parts, key=_id, reverse=True)
+
+    def _parts(self, symbol: str, side: int) -> list[dict[int, Order]]:
+        """Where they are. Nobody looks through orders that are not asked for: there may be 200,000."""
+        if not symbol and not side:
+            return [self.open]
+        parts = []
+        for holding in self.holdings.values() if not symbol else (self.holdings.get(symbol),):
+            if holding is None:
+                continue
+            if side >= 0 and holding.buys:
+                parts.append(holding.buys)
+            if side <= 0 and holding.sells:
+                parts.append(holding.sells)
+        return parts
+
+
+def _id(order: Order) -> int:
+    return order.id
+
+
+def _backwards(orders: dict[int, Order], before: int) -> Iterator[Order]:
+    if not orders or next(reversed(orders)) < before:
+        return reversed(orders.values())
+    # A dict can't be entered in the middle; a list of its keys is made ten times as fast as a walk over it.
+    ids = list(orders)
+    return (orders[ids[at]] for at in range(bisect_left(ids, before) - 1, -1, -1))

@@ -243,12 +243,14 @@ class Shard:
         if expire_at:
             self.expiries.add(order)
         if side > 0:
+            holding.buys[seq] = order
             holding.open_buys += qty
             if reserved:
                 order.reserved = reserved
                 holding.quote.free -= reserved
                 holding.quote.reserved += reserved
         else:
+            holding.sells[seq] = order
             holding.open_sells += qty
             if reserved:
                 order.reserved = reserved
@@ -588,6 +590,7 @@ class Shard:
         """The order has ended: it is no longer among the open ones."""
         assert order.status == FILLED or order.reserved == 0
         del order.account.open[order.id]
+        del (order.holding.buys if order.side > 0 else order.holding.sells)[order.id]
         if order.expire_at:
             self.expiries.remove(order)
         self.orders.close(order)
@@ -743,13 +746,11 @@ class Shard:
         found: list[Order] = []
         step = self.rules.step_orders_max
         for account in self.accounts.values() if work.account == "*" else (self.accounts[work.account],):
-            for order in account.open.values():
+            if not account.open:
+                continue
+            for order in account.oldest(work.symbol, work.side):
                 if order.id > work.id:
                     break
-                if work.symbol and order.command.symbol != work.symbol:
-                    continue
-                if work.side and order.side != work.side:
-                    continue
                 found.append(order)
                 if len(found) > step:
                     break

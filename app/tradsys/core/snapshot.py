@@ -350,6 +350,7 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
     opened.sort(key=lambda order: order.id)
     for order in opened:
         order.account.open[order.id] = order
+        (order.holding.buys if order.side > 0 else order.holding.sells)[order.id] = order
         if order.expire_at:
             shard.expiries.add(order)
     return shard
@@ -409,6 +410,7 @@ def check(shard: Shard) -> None:
     for account in shard.accounts.values():
         held: dict[int, int] = {}
         lots: dict[tuple[str, int], int] = {}
+        ids: dict[tuple[str, int], list[int]] = {}
         for order in account.open.values():
             assert order.status <= PARTIALLY_FILLED and order.open_qty > 0, f"order {order.id} is not open"
             assert order.level is not None, f"open order {order.id} is in no book"
@@ -417,6 +419,7 @@ def check(shard: Shard) -> None:
             held[id(balance)] = held.get(id(balance), 0) + order.reserved
             key = (order.command.symbol, order.side)
             lots[key] = lots.get(key, 0) + order.open_qty
+            ids.setdefault(key, []).append(order.id)
             open_count += 1
         for asset, balance in account.balances.items():
             totals[asset] = totals.get(asset, 0) + balance.free + balance.reserved
@@ -426,6 +429,8 @@ def check(shard: Shard) -> None:
         for symbol, holding in account.holdings.items():
             assert holding.open_buys == lots.get((symbol, 1), 0), f"{account.name}: open buys in {symbol}"
             assert holding.open_sells == lots.get((symbol, -1), 0), f"{account.name}: open sells in {symbol}"
+            assert [*holding.buys] == ids.get((symbol, 1), []), f"{account.name}: buys in {symbol}"
+            assert [*holding.sells] == ids.get((symbol, -1), []), f"{account.name}: sells in {symbol}"
     assert {a: t for a, t in totals.items() if t} == {a: t for a, t in shard.adjusted.items() if t}, (
         "money was created or lost"
     )

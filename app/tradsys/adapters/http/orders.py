@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from time import perf_counter_ns
 from typing import Any, ClassVar
 
@@ -274,11 +275,8 @@ class OrdersResource:
             )
         account = self.venue.shard.accounts.get(req.account)
         found: list[Order] = []
-        for order in reversed(account.open.values()) if account is not None else ():
-            if order.id < before and (symbol is None or order.command.symbol == symbol):
-                found.append(order)
-                if len(found) > limit:
-                    break
+        if account is not None:
+            found += islice(account.newest(symbol or "", before), limit + 1)
         items = [reply_of_order(order, self.desk.shard_name) for order in found[:limit]]
         resp.data = encode(OrderPage(items, items[-1].order_id if len(found) > limit else None))
 
