@@ -41,6 +41,8 @@ PLURALS = {
 }
 
 NOT_FOUND, CONFLICT, FORBIDDEN = 404, 409, 403
+REFUSALS = frozenset((400, FORBIDDEN, 422))
+"""Of one object: it makes no sense here, or a right, a quota or a policy is against it."""
 
 
 def _resource(api_version: str, kind: str) -> Any:

@@ -83,6 +83,11 @@ class Verdict(Struct, frozen=True):
     throughput_ratio_percent: int = 0
 
 
+def refused(run: Run, message: str, now: int) -> Plan[GateRunStatus]:
+    """When the API server says that a pod or a Job makes no sense: waiting would not help."""
+    return _complete(run, now, Verdict("Inconclusive", "Refused", message[:1024]))
+
+
 def side_of(index: int) -> Literal["stable", "candidate"]:
     """A B B A, over and over."""
     return "stable" if index % 4 in (0, 3) else "candidate"

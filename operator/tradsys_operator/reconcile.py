@@ -40,6 +40,8 @@ RESYNC_S = 120.0
 EVIDENCE_S = 10.0
 """How often pods are asked about themselves, and how soon a phase that waits is looked at again."""
 GATE_RUNS_KEPT = 10
+REFUSED = "Refused"
+"""The reason where the API server does not take an object."""
 ORDERS = (names.ABORT, names.RETRY, names.PROMOTE)
 """By urgency."""
 
@@ -99,8 +101,9 @@ class Observed(Struct, frozen=True):
     """Random, used if the venue has no internal secret yet."""
 
 
-def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
-    """What to do for one Venue. `now` in unix seconds."""
+def reconcile(observed: Observed, now: int, refused: str = "") -> Plan[VenueStatus]:
+    """What to do for one Venue. `now` in unix seconds; `refused` is what the API server said to an object of
+    this plan that it did not take: the status tells it, and the release goes on as far as its shards do."""
     venue, spec, status = observed.venue, observed.spec, observed.status
     if venue.deleting:
         return Plan(status)
@@ -121,8 +124,11 @@ def reconcile(observed: Observed, now: int) -> Plan[VenueStatus]:
     delete += _old_gate_runs(observed)
     step = rollout.advance(spec, status, _seen(observed, wanted), now)
     moved = step.status != status
-    new = _with_conditions(observed, step.status, lacking, now)
-    return Plan(new, apply, create, delete, step.events, requeue_s=_again_s(new, moved, now))
+    new = _with_conditions(observed, step.status, lacking, now, refused[:1024])
+    events = [*step.events]
+    if refused and not any(each.reason == REFUSED for each in observed.status.conditions):
+        events.append(Event("Warning", REFUSED, refused))
+    return Plan(new, apply, create, delete, events, requeue_s=_again_s(new, moved, now))
 
 
 def _a_pod_waits(observed: Observed) -> bool:
@@ -368,7 +374,9 @@ def _kept_time(observed: Observed, pod: str, found: pinning.Judgement, now: int)
 # --- status -----------------------------------------------------------------------------------------
 
 
-def _with_conditions(observed: Observed, status: VenueStatus, lacking: list[str], now: int) -> VenueStatus:
+def _with_conditions(
+    observed: Observed, status: VenueStatus, lacking: list[str], now: int, refused: str = ""
+) -> VenueStatus:
     spec = observed.spec
     shards = _shards(observed)
     pinned = _pinning(observed, shards, now)
@@ -389,7 +397,7 @@ def _with_conditions(observed: Observed, status: VenueStatus, lacking: list[str]
     )
     facts = [
         _ready(spec, status),
-        _progressing(status),
+        ("Progressing", "False", REFUSED, refused) if refused else _progressing(status),
         _pinned(spec, pinned),
         _tuned(knobs, silent),
         _slo_met(judged, slo),

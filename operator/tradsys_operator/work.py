@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tradsys_operator import gate, metrics, observe, reconcile, times, tokens
 from tradsys_operator.api import API_VERSION, GateRunStatus, VenueStatus
-from tradsys_operator.cluster import CONFLICT, Cluster, code_of
+from tradsys_operator.cluster import CONFLICT, FORBIDDEN, REFUSALS, Cluster, code_of
 from tradsys_operator.evidence import Witnesses
 from tradsys_operator.lease import LeaseLost
 from tradsys_operator.plans import Manifest, Plan, Ref
@@ -108,27 +108,58 @@ class Operator:
         except msgspec.ValidationError as error:
             await self._cluster.say(found, reconcile.refusal(str(error)), self._instance)
             return reconcile.RESYNC_S
-        plan = reconcile.reconcile(observed, int(self._clock()))
-        await self._carry_out(found, plan, observed.status)
+        now = int(self._clock())
+        plan = reconcile.reconcile(observed, now)
+        refused: HTTPStatusError | None = None
+        try:
+            await self._make(found, plan)
+        except HTTPStatusError as error:
+            if code_of(error) not in REFUSALS:
+                raise
+            refused = error
+            plan = reconcile.reconcile(observed, now, str(error))
+        await self._tell(found, plan, observed.status)
         _report_venue(observed, plan.status, self._clock())
+        if refused is not None:
+            raise refused
         return plan.requeue_s
 
     async def _gate_run(self, found: Manifest) -> float:
         run, seen = await observe.gate_run(self._cluster, self._witnesses, found, self._since)
         now = int(self._clock())
         plan = gate.advance(run, seen, tokens.key_and_token(ACCOUNT, now), now)
-        await self._carry_out(found, plan, run.status)
+        try:
+            await self._make(found, plan)
+        except HTTPStatusError as error:
+            # Only of what is created, its pods and Jobs: what is applied may for a moment be that of a
+            # deleted GateRun of this name; and a quota may grow.
+            if code_of(error) == FORBIDDEN or error.request.method != "POST":
+                raise
+            plan = gate.refused(run, str(error), now)
+        await self._tell(found, plan, run.status)
         _report_gate(run, plan.status)
         return plan.requeue_s
 
-    async def _carry_out(self, found: Manifest, plan: Plan[Any], before: Struct) -> None:
+    async def _make(self, found: Manifest, plan: Plan[Any]) -> None:
+        """All of it that the API server takes: one object that it refuses keeps no other, such as a shard
+        that goes back. Raises HTTPError, for a refusal at the end."""
         cluster, namespace = self._cluster, found["metadata"]["namespace"]
-        for manifest in plan.create:
-            await cluster.create(manifest)
-        for manifest in plan.apply:
-            await cluster.apply(manifest)
+        refused: HTTPStatusError | None = None
+        for make, manifests in ((cluster.create, plan.create), (cluster.apply, plan.apply)):
+            for manifest in manifests:
+                try:
+                    await make(manifest)
+                except HTTPStatusError as error:
+                    if code_of(error) not in REFUSALS:
+                        raise
+                    refused = refused or error
         for ref in plan.delete:
             await cluster.delete(ref, namespace)
+        if refused is not None:
+            raise refused
+
+    async def _tell(self, found: Manifest, plan: Plan[Any], before: Struct) -> None:
+        cluster = self._cluster
         if plan.status != before:
             await cluster.apply_status(_status_manifest(found, plan.status))
         for event in plan.events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -10,7 +11,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from httpx2 import HTTPStatusError
-from lightkube import AsyncClient, KubeConfig
+from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.generic_resource import create_namespaced_resource
 from tradsys_operator import names
 from tradsys_operator.api import API_VERSION
 from tradsys_operator.cluster import RESOURCES, Cluster
@@ -21,6 +23,7 @@ from tradsys_operator.work import Key, Operator
 from tests.kube.control.process import kubeconfig_of
 from tests.kube.control.venues import CLAIM, NAME, Venues, a_namespace, client_of
 
+QUOTA = create_namespaced_resource("", "v1", "ResourceQuota", "resourcequotas")
 KILLS = int(os.environ.get("COUNT_O1", "10"))
 """How often operators are killed; nine of ten times at a write, the others are in test_process.py."""
 LIFE_WRITES = 9
@@ -482,6 +485,54 @@ def test_what_is_not_shown_or_not_served_is_not_taken_for_absent(run, in_a_names
                 assert await sighted.get(Ref(API_VERSION, "Venue", NAME), where) is None
                 assert await sighted.list_if_any(*route, where, {}) is None
                 assert await sighted.list("v1", "Pod", where, {}) == []
+
+    run(story())
+
+
+def test_an_object_that_is_refused_is_told_in_the_status_which_stays_as_new_as_the_shards(
+    run, in_a_namespace
+):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            services = RESOURCES[("v1", "Service")]
+            await venues.client.delete(services, "crypto-b", namespace=venues.namespace)
+            quota = {"hard": {"services": "0"}}
+            await venues.client.create(
+                QUOTA(metadata={"name": "none", "namespace": venues.namespace}, spec=quota)
+            )
+            async with asyncio.timeout(20):
+                while not (await venues.client.get(QUOTA, "none", namespace=venues.namespace)).get("status"):
+                    await asyncio.sleep(0.1)
+            venues.node.broken["registry.example/tradsys:1"] = "CrashLoopBackOff"
+            await venues.client.delete(RESOURCES[("v1", "Pod")], "crypto-a-0", namespace=venues.namespace)
+
+            for _ in range(10):
+                await venues.node.step()
+                with contextlib.suppress(ApiError):
+                    await venues.once()
+
+            assert await venues.condition("Progressing") == ("False", "Refused")
+            assert await venues.condition("Ready") == ("False", "ShardsNotReady")
+            assert (await venues.reasons()).count("Refused") == 1
+            await venues.client.delete(QUOTA, "none", namespace=venues.namespace)
+            await venues.until_condition("Progressing", "False")
+            assert await venues.condition("Progressing") == ("False", "Stable")
+
+    run(story())
+
+
+def test_a_candidate_whose_pod_is_refused_ends_its_gate_without_a_verdict(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+
+            await venues.ask(pinning={"nodeSelector": {"no label!": "x"}})
+
+            await venues.until_phase("Paused")
+            (gate_run,) = await venues.all(API_VERSION, "GateRun")
+            assert gate_run["status"]["reason"] == "Refused"
+            assert "no label!" in gate_run["status"]["message"]
 
     run(story())
 

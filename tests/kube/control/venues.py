@@ -102,6 +102,10 @@ class Venues:
                 self.conflicts += 1
         await self.check()
 
+    async def once(self) -> None:
+        """One pass over the Venue. Raises ApiError."""
+        await self._operator.once(Key("Venue", self.namespace, NAME))
+
     async def check(self) -> None:
         """What must hold at any time: one engine a journal, and no journal is ever deleted."""
         used = [

@@ -497,6 +497,23 @@ def test_a_settled_venue_stays_as_it_is():
     assert (world.status, world.objects) == before
 
 
+def test_a_release_goes_back_also_while_an_object_is_refused():
+    world = served(rollout=PROMETHEUS)
+    world.judged = [good()]
+    world.release("registry.example/tradsys:2")
+    world.gate("Pass")
+    assert world.status.phase == "Baking"
+    world.judged = [Judged("order-p99", 0.2, False, 20.0)]
+
+    plan = reconcile(world.observed(), world.now, "services is forbidden: exceeded quota")
+
+    assert plan.status.phase == "RollingBack"
+    assert [event.reason for event in plan.events] == ["ObjectiveMissed", "Refused"]
+    progressing = next(each for each in plan.status.conditions if each.type == "Progressing")
+    assert (progressing.status, progressing.reason) == ("False", "Refused")
+    assert "exceeded quota" in progressing.message
+
+
 def test_only_ten_gate_runs_are_kept():
     world = served()
     for number in range(2, 15):
