@@ -64,22 +64,26 @@ class OrderEntry:
             raise Problem(UNKNOWN_SYMBOL, details={"symbol": order.symbol})
         command = place_command(order, who.account, grid_of(market.instrument), now_ns, "")
         record = handed_place(who.scopes, command, market.instrument)
-        self._hand(who, record, answer, lambda result: self._placed(command, result))
+        self._let_in(who)
+        self._hand(record, answer, lambda result: self._placed(command, result))
 
     def cancel(self, who: Identity, order_id: str, answer: Answer) -> None:
         """Cancel an order by its id. Raises Problem."""
-        self.cancel_number(who, order_number(order_id, self._follower.shard.name), answer)
+        self._let_in(who)
+        self.cancel_left(who, order_number(order_id, self._follower.shard.name), answer)
 
-    def cancel_number(self, who: Identity, number: int, answer: Answer) -> None:
+    def cancel_left(self, who: Identity, number: int, answer: Answer) -> None:
+        """Cancel an order, however much its account has asked for lately. Raises Problem."""
         record = handed_cancel(who.scopes, who.account, number)
-        self._hand(who, record, answer, self._canceled)
+        self._hand(record, answer, self._canceled)
 
-    def _hand(
-        self, who: Identity, record: bytes, answer: Answer, explain: Callable[[Result], OrderReply | Problem]
-    ) -> None:
+    def _let_in(self, who: Identity) -> None:
+        """Raises Problem 3029."""
         wait_s = self._admit(who.account)
         if wait_s:
             raise Problem(RATE_LIMITED, retry_after_s=wait_s)
+
+    def _hand(self, record: bytes, answer: Answer, explain: Callable[[Result], OrderReply | Problem]) -> None:
         outcome = self._engine.submit(record, 1)
         self.under_way += 1
         # From here on the journal may have it at any time, also before the engine's answer is here.

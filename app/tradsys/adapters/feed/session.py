@@ -31,6 +31,7 @@ from tradsys.codec.errors import (
     INVALID_REQUEST,
     INVALID_TOKEN,
     NOT_LEADER,
+    PROCESSING_FAILED,
     RATE_LIMITED,
     UNAUTHORIZED,
     UNKNOWN_SYMBOL,
@@ -51,6 +52,8 @@ PRIVATE_WORK = 20
 ORDERS_UNANSWERED_MAX = 256
 OWN_ORDERS_MAX = 20_000
 """Orders that a connection may leave to be canceled when it ends."""
+CANCEL_AGAIN_S = 0.5
+"""After this such a cancel that the engine has not taken is tried again."""
 SOCKET_BYTES = 128 << 10
 """The kernel's share of the buffer; it keeps twice as much for its own bookkeeping."""
 PUBLIC_BYTES_MAX = 256 << 10
@@ -586,11 +589,23 @@ class Session(WSListener):
         return order is not None and order.status in (NEW, PARTIALLY_FILLED)
 
     def _cancel_left(self, number: int) -> None:
-        if self.identity is not None and self._is_open(number):
-            try:
-                self._hub.entry.cancel_number(self.identity, number, lambda said: None)
-            except Problem:
-                _log.warning("an order of a connection that ended could not be canceled")
+        """Cancel an order that ends with the connection; again while the engine does not take it."""
+        hub = self._hub
+        if self.identity is None or not self._is_open(number):
+            return
+
+        def again(said: OrderReply | Problem) -> None:
+            if (
+                isinstance(said, Problem)
+                and said.code in (NOT_LEADER, PROCESSING_FAILED)
+                and not hub.stopping
+            ):
+                asyncio.get_running_loop().call_later(CANCEL_AGAIN_S, self._cancel_left, number)
+
+        try:
+            hub.entry.cancel_left(self.identity, number, again)
+        except Problem as problem:
+            again(problem)
 
     _ops: ClassVar[dict[str, Callable[[Session, s.Request, After], dict[str, Any]]]] = {
         "auth": _auth,
