@@ -698,6 +698,23 @@ def test_a_segment_has_its_name_only_when_it_is_whole(tmp_path):
     assert segment_indexes(str(tmp_path), OsFiles()) == [1]
 
 
+def test_a_segment_that_nobody_has_announced_is_not_replaced_while_an_engine_starts(tmp_path, page):
+    directory, size = str(tmp_path), 64 << 10
+    in_a(directory, page).append(1, 1, [cancel(1, "x" * 40_000)])
+    assert make_segment(directory, OsFiles(), 2, size)  # And then its follower was killed.
+
+    def starts_and_rolls() -> None:
+        in_a(directory, page).append(2, 2, [cancel(2, "x" * 40_000)])
+
+    assert prepare_next_segment(directory, OsFiles(), page, size, between=starts_and_rolls)
+    if page.segment == 1:
+        starts_and_rolls()
+
+    assert (page.segment, page.prepared_segment) == (2, 2)
+    found = [frame.first_seq for frame in LogReader(directory, OsFiles()).frames(page.published_seq)]
+    assert found == [1, 2]
+
+
 def test_a_prepared_segment_leaves_no_zeros_for_the_engines_sync_to_wait_for(machine):
     assert machine.prepare()
 

@@ -87,7 +87,22 @@ def prepare_next_segment(
     index = progress.segment + 1
     if progress.prepared_segment >= index:
         return True
-    if not make_segment(directory, files, index, segment_bytes, between):
+    if _is_there(directory, files, index, segment_bytes):
+        # A follower ended before it could say so. Another one in its place could take away what an engine
+        # that starts meanwhile, and finds this one, has written to it.
+        files.sync_directory(directory)
+    elif not make_segment(directory, files, index, segment_bytes, between):
         return False
     progress.prepared(index)
     return True
+
+
+def _is_there(directory: str, files: Files, index: int, segment_bytes: int) -> bool:
+    """With that size; what has a segment's name is whole."""
+    if segment_name(index) not in files.list(directory):
+        return False
+    handle = files.open(segment_path(directory, index))
+    try:
+        return files.size(handle) == segment_bytes
+    finally:
+        files.close(handle)
