@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.adapters.server_process import free_ports
 from tests.api.venue_process import RunningVenue
 from tests.cli.command import tradsys
 from tests.cli.conftest import Run
@@ -315,6 +317,29 @@ def test_a_second_engine_in_the_directory_ends_with_75(venue: RunningVenue):
 
     assert second.returncode == 75
     assert b"is in use by process" in second.stderr
+
+
+def test_a_second_venue_in_the_directory_ends_with_75_and_starts_nothing(venue: RunningVenue, run: Run):
+    ended = run("run")
+
+    assert (ended.code, ended.out) == (75, "")
+    assert "is in use by process" in ended.err
+    assert "TRADSYS_DATA_DIR" in ended.err
+    assert "started" not in ended.err
+
+
+def test_a_port_that_is_taken_is_said_with_its_setting_before_anything_starts(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        env = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "TRADSYS_FEED_OPS_PORT": str(port)}
+        names = ("PORT", "ADMIN_PORT", "INTERNAL_PORT", "OPS_PORT", "HISTORY_PORT", "QUERY_PORT", "WS_PORT")
+        names += ("GRPC_PORT", "GATEWAY_OPS_PORT", "QUERY_OPS_PORT")
+        free = zip(names, free_ports(len(names)), strict=True)
+        ended = tradsys("run", env=env | {f"TRADSYS_{name}": str(one) for name, one in free})
+
+    assert (ended.code, ended.out) == (1, "")
+    assert f"cannot listen on port {port} of 127.0.0.1 (feed_ops_port): address already in use" in ended.err
+    assert "set TRADSYS_FEED_OPS_PORT to a free one" in ended.err
 
 
 @pytest.mark.parametrize("options", [(), ("--data-dir", "elsewhere")], ids=["short", "with options"])

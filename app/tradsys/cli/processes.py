@@ -5,14 +5,16 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from tradsys.cli import session, show
-from tradsys.cli.failures import CONFIGURATION, JOURNAL, LOCKED, Failure
+from tradsys.cli.failures import CONFIGURATION, ERROR, JOURNAL, LOCKED, Failure
 from tradsys.cli.serve import PROCESSES, Process, leave
 from tradsys.cli.serve import serve as serve_process
 from tradsys.cli.supervisor import Child, Report, Supervisor, serve_argv
@@ -22,6 +24,8 @@ PANEL = "Running a venue"
 FINAL_CODES = frozenset((JOURNAL, LOCKED, CONFIGURATION))
 """A process that ends with one of these would end so again."""
 RUN_TOKEN_TTL_S = 86_400
+LEAVING_S = 2.0
+"""How long a venue that was just ended may still have its ports and its directory."""
 
 
 def register(app: typer.Typer) -> None:
@@ -41,9 +45,44 @@ def run() -> None:
     if sys.stdout.isatty() and _is_default("log_format"):
         os.environ["TRADSYS_LOG_FORMAT"] = "text"
     chosen = session.settings()
+    _wait_until_free(chosen)
     greeting = _Greeting(chosen)
     children = [Child(name=name, argv=serve_argv(name), final_codes=FINAL_CODES) for name in PROCESSES]
     raise typer.Exit(Supervisor(children, report=_say, meanwhile=greeting.said_when_ready).run())
+
+
+def _wait_until_free(settings: Settings) -> None:
+    """Failure if somebody else has the data directory or a port: the processes would end again and again."""
+    until = time.monotonic() + LEAVING_S
+    while (taken := _taken(settings)) and time.monotonic() < until:
+        time.sleep(0.1)
+    if taken:
+        raise taken
+
+
+def _taken(settings: Settings) -> Failure | None:
+    # Not at the top: most commands need neither.
+    from tradsys.adapters.log.lock import DirectoryLocked, lock_directory
+
+    if os.path.isdir(settings.data_dir):
+        try:
+            os.close(lock_directory(settings.data_dir))
+        except DirectoryLocked as locked:
+            hint = "a venue runs there; for another one set TRADSYS_DATA_DIR, and ports of its own"
+            return Failure(str(locked), hint, LOCKED)
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for known in describe(os.environ):
+        if known.name.split("_")[-1] == "port" and known.value:
+            try:
+                socket.create_server((settings.host, known.value), family=family).close()
+            except OSError as fault:
+                reason = str(fault.strerror or fault).partition(" (")[0].lower()
+                return Failure(
+                    f"cannot listen on port {known.value} of {settings.host} ({known.name}): {reason}",
+                    f"set {known.env} to a free one; `ss -ltnp 'sport = :{known.value}'` says who has it",
+                    ERROR,
+                )
+    return None
 
 
 def _is_default(setting: str) -> bool:
