@@ -17,6 +17,7 @@ from tradsys.adapters.auth.keys import HmacKey
 from tradsys.adapters.auth.mint import mint
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
+from tradsys.adapters.history import reader
 from tradsys.adapters.history.reader import ReadModelReader
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.sqlite import Pragmas
@@ -220,6 +221,17 @@ def test_a_deep_book_is_the_engines(world, depth):
             reply = world.get(f"/market/{symbol}/book", depth=depth, level=str(level))
             at = world.model.position.seq, 1, world.recording.frames[-1].time_ns
             assert reply.content == encode(book_of(market, int(depth), level, "a", *at))
+
+
+def test_of_a_long_book_the_best_orders_are_shown(world, monkeypatch):
+    def bids() -> list[list[str]]:
+        return world.get("/market/BTC-USD/book", level="3", depth="1000").json["bids"]
+
+    everything = bids()
+    monkeypatch.setattr(reader, "BOOK_ORDERS_MAX", 3)
+
+    assert len(everything) > 3
+    assert bids() == everything[:3]
 
 
 def test_walking_pages_while_rows_are_written_gives_each_row_once(tmp_path):

@@ -62,6 +62,23 @@ def test_price_levels_are_sums_best_first(venue: RunningVenue, market: str, trad
     assert (book["seq"], book["ts"]) == (last["seq"], last["created_ts"])
 
 
+def test_a_book_of_very_many_orders_is_not_written_down_by_the_engine(
+    venue: RunningVenue, market: str, trader: Trader
+) -> None:
+    order = {"symbol": market, "side": "buy", "type": "limit", "quantity": "1", "price": "99"}
+    venue.ok(trader.post("/orders/batch", {"orders": [order] * 1_000}))
+    path = f"/market/{market}/book?level=3"
+
+    written = get(venue, path)["bids"]
+    venue.ok(trader.post("/orders", order))
+    reply = venue.send("GET", f"/api/v1{path}")
+
+    assert len(written) == 1_000
+    assert reply.status == 307
+    assert reply.headers["location"].endswith(path)
+    assert get(venue, f"/market/{market}/book?level=2")["bids"] == [["99", "1001"]]
+
+
 def test_orders_of_the_book_stand_in_their_priority(venue: RunningVenue, market: str, trader: Trader) -> None:
     ids = [
         trader.placed(market, "buy", quantity, price)["order_id"]

@@ -147,6 +147,14 @@ def orders_of(grid: Grid, market: Market, side: int, levels_max: int, shard: str
     return rows
 
 
+def orders_within(market: Market, levels_max: int) -> int:
+    """How many orders the best levels of both sides have."""
+    book = market.book
+    return sum(
+        half.levels[rank].count for half in (book.bids, book.asks) for rank in half.best_ranks(levels_max)
+    )
+
+
 def book_of(
     market: Market, depth: int, level: int, shard: str, seq: int, epoch: int, ts: int
 ) -> Book | OrderBook:

@@ -47,6 +47,8 @@ from tradsys.venue.past import (
 )
 
 SCAN_ROWS_MAX = 10_000
+BOOK_ORDERS_MAX = 10_000
+"""Of a side, the best: 0.4 MB of text. Who wants all of a longer one follows the stream `book_l3`."""
 ORDER_FILLS_MAX = 10_000
 """Latest fills that come with an order; the list of fills has all of them."""
 
@@ -174,6 +176,7 @@ class _View:
         return CandlesPage([candle_of(row) for row in rows], rows[-1][0] if len(rows) == limit else None)
 
     def book(self, symbol: str, levels_max: int, *, orders: bool = False) -> PastBook:
+        """The best levels; with `orders` the orders in them, at most `BOOK_ORDERS_MAX` of a side."""
         if not self._at.book_known:
             raise HistoryNotReady
         self._load_instruments()
@@ -200,6 +203,8 @@ class _View:
                 if levels > levels_max:
                     break
             found.append(row)
+            if len(found) == BOOK_ORDERS_MAX:
+                break
         rows.close()
         return found
 

@@ -10,11 +10,21 @@ from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.orders import Desk, limit_of, refuse_other_parameters
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import encode
-from tradsys.codec.market_v1 import Symbols, Trades, book_of, recent_trades_of, symbol_of, ticker_of
+from tradsys.codec.market_v1 import (
+    Symbols,
+    Trades,
+    book_of,
+    orders_within,
+    recent_trades_of,
+    symbol_of,
+    ticker_of,
+)
 from tradsys.core.market import RECENT_TRADES_MAX, Market
 
 DEPTH_MAX = 100
 QUERY_DEPTH_MAX = 1_000
+BOOK_ORDERS_MAX = 1_000
+"""Orders of a book that the engine writes down for one request, which takes it less than a millisecond."""
 
 
 class Time(Struct):
@@ -70,7 +80,7 @@ class BookResource(MarketResource):
         level = {"2": 2, "3": 3}.get(req.get_param("level", default="2"))
         if level is None:
             raise Problem(INVALID_REQUEST, "level is 2 or 3", {"field": "level"})
-        if depth > DEPTH_MAX:
+        if depth > DEPTH_MAX or (level == 3 and orders_within(market, depth) > BOOK_ORDERS_MAX):
             self.desk.elsewhere(req, resp)
             return
         venue = self.venue

@@ -147,7 +147,8 @@ OPERATIONS: dict[tuple[type, str], Operation] = {
     (market.SymbolsResource, "GET"): Operation("All symbols of this shard", market_v1.Symbols),
     (market.SymbolResource, "GET"): Operation("One symbol", market_v1.Symbol, errors=_SYMBOL_ERRORS),
     (market.BookResource, "GET"): Operation(
-        "The order book, best first: price levels (level 2) or orders (level 3)",
+        "The order book, best first: price levels (level 2) or orders (level 3; more than 1,000 are "
+        "answered elsewhere, with the best 10,000 of a side)",
         market_v1.Book | market_v1.OrderBook,
         errors=_SYMBOL_ERRORS,
         query=(
