@@ -31,8 +31,15 @@ def token() -> str:
         "iat": now, "nbf": now - 60, "exp": now + 300, "jti": f"helm-test-{now}",
     }  # fmt: skip
     signed = f"{text({'alg': 'HS256', 'typ': 'JWT'})}.{text(claims)}"
-    signature = hmac.new((SECRETS / "key").read_bytes(), signed.encode(), hashlib.sha256).digest()
+    signature = hmac.new(key(), signed.encode(), hashlib.sha256).digest()
     return f"{signed}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+def key() -> bytes:
+    """The file without the line end that closes a text file, as the engine reads it."""
+    content = (SECRETS / "key").read_bytes()
+    ended = content.rstrip(b"\r\n")
+    return ended if content.isascii() and ended.decode().isprintable() else content
 
 
 def text(part: dict[str, object]) -> str:

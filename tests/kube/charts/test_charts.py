@@ -6,9 +6,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
+import jwt
 import msgspec
 import pytest
 import yaml
@@ -17,6 +21,7 @@ from tradsys_operator.api import DEFAULT_OBJECTIVES, VenueSpec
 from tradsys_operator.crd import crds
 
 from tests.kube.cluster.places import MissingProgram, program
+from tradsys.adapters.auth.keys import HmacKey
 
 ROOT = Path(__file__).parents[3]
 OPERATOR, VENUE = ROOT / "charts/tradsys-operator", ROOT / "charts/tradsys"
@@ -157,6 +162,7 @@ def test_an_example_and_what_the_operator_makes_of_it_fit_the_schemas_of_kuberne
         (VENUE, "venue.resources.engine.cpu=500m", "/venue/resources/engine/cpu"),
         (VENUE, "venue.rollout.onInconclusive=Promote", "/venue/rollout/onInconclusive"),
         (VENUE, f"name={'x' * 41}", "/name"),
+        (VENUE, "name=crypto.eu", "/name"),
         (VENUE, "tests.enabled=false", "additional properties 'tests' not allowed"),
     ],
 )
@@ -270,3 +276,33 @@ def test_the_rules_that_a_venue_gets_are_rules_with_runbooks(tmp_path):
     for rule in alerts:
         runbook = ROOT / "dashboards/runbooks" / rule["annotations"]["runbook_url"].rsplit("/", 1)[-1]
         assert runbook.read_text().splitlines()[0] == f"# {rule['alert']}"
+
+
+class Seen(BaseHTTPRequestHandler):
+    """Refuses everything, and keeps the token."""
+
+    tokens: ClassVar[list[str]] = []
+
+    def do_POST(self) -> None:
+        self.tokens.append(self.headers["Authorization"].removeprefix("Bearer "))
+        self.send_error(401)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("key", [b"a" * 32, b"a" * 32 + b"\n", b"a" * 32 + b"\r\n", b"\xff" * 32 + b"\n"])
+def test_the_helm_test_signs_with_the_key_that_the_engine_verifies_with(tmp_path, key):
+    """An editor and `openssl rand -hex` end a file with a line end that is no part of the key."""
+    (tmp_path / "key").write_bytes(key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Seen) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        order = {"ACCOUNT": "helm-test", "SYMBOL": "BTC-USD", "PRICE": "1", "QUANTITY": "1"}
+        where = {"VENUE_URL": f"http://127.0.0.1:{server.server_address[1]}", "SECRETS": str(tmp_path)}
+        argv = [sys.executable, str(VENUE / "files/order.py")]
+        ended = subprocess.run(argv, env=order | where, capture_output=True, text=True, timeout=60)
+        server.shutdown()
+
+    assert "401" in ended.stderr
+    secret = HmacKey.load(tmp_path / "key").secret
+    assert jwt.decode(Seen.tokens.pop(), secret, ["HS256"], audience="tradsys")["acct"] == "helm-test"
