@@ -52,8 +52,10 @@ VENUE_TEXT = """\
 A Venue, the scripts of its gate, dashboards, and a test. Needs the operator
 ([tradsys-operator](../tradsys-operator/README.md)).
 
-    kubectl -n trading create secret generic tradsys-keys --from-file=hs256.key=KEY
-    helm install crypto charts/tradsys -n trading --create-namespace
+    kubectl create namespace trading
+    openssl rand -hex 32 >hs256.key
+    kubectl -n trading create secret generic tradsys-keys --from-file=hs256.key
+    helm install crypto charts/tradsys -n trading
     kubectl -n trading wait venue/crypto --for=condition=Ready --timeout=5m
     helm test crypto -n trading
 
@@ -108,7 +110,11 @@ def venue_schema() -> dict[str, Any]:
         "required": ["venue"],
         "properties": {
             "global": {"type": "object"},
-            "name": {"type": "string", "maxLength": crd.NAME_BYTES_MAX},
+            "name": {
+                "type": "string",
+                "maxLength": crd.NAME_BYTES_MAX,
+                "pattern": f"^({crd.NAME_PATTERN})?$",
+            },
             "venue": _closed(crd.schema_of(VenueSpec)),
             "dashboards": _object(enabled={"type": "boolean"}, labels=words),
             "k6": _object(enabled={"type": "boolean"}),

@@ -66,6 +66,10 @@ Percent = Annotated[str, Meta(min_length=1, max_length=8, pattern=r"^(100|[0-9]{
 class Shard(Api, frozen=True, kw_only=True):
     """One writer with its own journal and volume."""
 
+    rules = (
+        Rule("self.name != 'gateway'", "a shard can't be named gateway: the gateway's Service has that name"),
+    )
+
     name: Annotated[
         str,
         Meta(

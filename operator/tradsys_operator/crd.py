@@ -46,12 +46,18 @@ NAME_RULE = api.Rule(
     f"metadata.name must be {NAME_BYTES_MAX} characters or fewer: "
     "names of pods, Jobs and Services are made from it",
 )
+NAME_PATTERN = "[a-z]([-a-z0-9]*[a-z0-9])?"
+LABEL_RULE = api.Rule(
+    f"self.metadata.name.matches('^{NAME_PATTERN}$')",
+    "metadata.name must begin with a letter and have only lower case letters, digits and hyphens: "
+    "Services take no other",
+)
 
 
 def crds() -> list[Schema]:
     """Both CustomResourceDefinitions, as they are applied."""
     return [
-        _crd("Venue", "venues", [], VENUE_COLUMNS, api.VenueSpec, api.VenueStatus, [NAME_RULE]),
+        _crd("Venue", "venues", [], VENUE_COLUMNS, api.VenueSpec, api.VenueStatus, [NAME_RULE, LABEL_RULE]),
         _crd("GateRun", "gateruns", ["gr"], GATE_RUN_COLUMNS, api.GateRunSpec, api.GateRunStatus, []),
     ]
 
@@ -224,7 +230,7 @@ def reference() -> str:
             if rules:
                 lines += ["", f"Refused in a {title}'s {part}:", ""]
                 lines += [f"- {message}" for message in rules]
-    lines += ["", f"- {NAME_RULE.message}", ""]
+    lines += ["", f"- {NAME_RULE.message}", f"- {LABEL_RULE.message}", ""]
     return "\n".join(lines)
 
 

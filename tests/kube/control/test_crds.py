@@ -34,6 +34,12 @@ SECRET = {"secretName": "keys", "key": "hs256"}
 
 BAD = {
     "a long name": ({"metadata": {"name": "x" * 41}}, "metadata.name must be 40 characters or fewer"),
+    "a name with a dot": ({"metadata": {"name": "crypto.eu"}}, "metadata.name must begin with a letter"),
+    "a name that begins with a digit": ({"metadata": {"name": "1crypto"}}, "metadata.name must begin with a"),
+    "a shard with the gateway's name": (
+        {"spec": {"shards": [{"name": "gateway", "symbols": ["BTC-USD"]}]}},
+        "a shard can't be named gateway",
+    ),
     "no image": ({"spec": {"image": None}}, "spec.image: Required value"),
     "no shards": ({"spec": {"shards": []}}, "spec.shards in body should have at least 1 items"),
     "a long shard name": (
