@@ -12,6 +12,8 @@ import pytest
 
 from tests.feed.feed_venue import feed_venue
 from tradsys.client import AsyncClient, Refused, Streams, Unreachable, errors, order_body
+from tradsys.client import streams as streams_module
+from tradsys.codec.stream_v1 import DEPTHS, INTERVALS
 
 WAIT_S = 60.0
 
@@ -101,6 +103,68 @@ def test_a_second_reader_of_the_same_stream_is_a_mistake(venue, ws_url):
                 await first(streams.trades(market))
 
     run(ask())
+
+
+def test_a_stream_that_nobody_reads_any_more_holds_up_no_other(venue, url, ws_url, monkeypatch):
+    monkeypatch.setattr(streams_module, "UNREAD_MAX", 20)
+    market, trader = venue.market(), venue.account("limits")
+
+    async def watch() -> tuple[int, list[str]]:
+        async with AsyncClient(url, trader.token) as client, Streams(ws_url, trader.token) as streams:
+            orders = streams.orders()
+            await anext(orders)
+            async for _ in streams.book(market):
+                break
+            for price in range(1, 61):
+                placed = await client.place(market, "buy", "1", price)
+            found = await first(orders, lambda one: placed.order_id in [item.order_id for item in one.items])
+            book = await anext(streams.book(market))
+            return found.items[-1].seq, [price for price, _ in book.levels(1)[0]]
+
+    seq, best = run(watch())
+
+    assert seq > 0
+    assert best == ["60"]
+
+
+def test_many_subscriptions_go_on_after_the_line_was_lost(venue, url, ws_url):
+    markets, trader = [venue.market() for _ in range(9)], venue.account("limits")
+
+    async def watch() -> tuple[int, int]:
+        async with AsyncClient(url, trader.token) as client, Streams(ws_url, trader.token) as streams:
+            kinds = [
+                *(lambda market, depth=depth: streams.book(market, depth) for depth in DEPTHS),
+                *(
+                    lambda market, interval=interval: streams.candles(market, interval)
+                    for interval in INTERVALS
+                ),
+                streams.ticker,
+                streams.trades,
+            ]
+            readers = [kind(market) for market in markets for kind in kinds]
+            for reader in readers:
+                await anext(reader)
+            streams._transport.disconnect(graceful=False)
+            for market in markets:
+                await client.place(market, "buy", "1", "7")
+            # The first book that was subscribed to, and the last one.
+            for reader in (readers[0], readers[-len(kinds)]):
+                await first(reader, lambda book: [price for price, _ in book.levels(1)[0]] == ["7"])
+            return len(readers), streams.connections
+
+    count, connections = run(watch())
+
+    assert count > 100
+    assert connections == 2
+
+
+@pytest.mark.parametrize("end", ["", "/", "/ws", "/ws/"])
+def test_the_address_may_have_its_path(venue, ws_url, end):
+    async def connected() -> int:
+        async with Streams(ws_url + end) as streams:
+            return streams.connections
+
+    assert run(connected()) == 1
 
 
 def test_nobody_there_is_unreachable():

@@ -6,8 +6,9 @@
         async for message in streams.orders():              # OrdersMessage, resumed after a cut
             ...
 
-A book that falls out of step asks for a resync and is not shown until it is in step again. Who reads slower
-than messages come slows the connection down; the venue then skips for public streams, and says so.
+A book that falls out of step asks for a resync and is not shown until it is in step again. Who leaves a loop
+leaves its stream. Who reads slower than messages come slows the connection down; the venue then skips for
+public streams, and says so.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from tradsys.codec.errors import NOT_LEADER
 
 UNREAD_MAX = 1_000
 """Messages that wait for their reader; then nothing more is read from the connection until half are gone."""
+CHANNELS_A_REQUEST = 100
+"""The venue takes no more in one message."""
 SILENCE_S = 10.0
 """A connection on which nothing comes for so long is dead: the venue sends a heartbeat each second."""
 
@@ -105,8 +108,9 @@ class Streams:
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """`patience_s`: how long the venue may be away before the streams end with Unreachable."""
-        self.url = url.rstrip("/") + "/ws"
+        """`url` may have the path `/ws`. `patience_s`: how long the venue may be away before the streams end
+        with Unreachable."""
+        self.url = url.rstrip("/").removesuffix("/ws") + "/ws"
         self._token = token
         self._timeout_s, self._patience_s = timeout_s, patience_s
         self._subscriptions: dict[Key, _Subscription] = {}
@@ -145,19 +149,23 @@ class Streams:
 
     async def book(self, symbol: str, depth: int = 50) -> AsyncIterator[LocalBook]:
         """The book, in step, after each change; changes that come while one is being read are merged."""
-        subscription = await self._subscribe(("book", symbol, depth, ""), symbols=[symbol], depth=depth)
+        key = ("book", symbol, depth, "")
+        subscription = await self._subscribe(key, symbols=[symbol], depth=depth)
         book = subscription.book = LocalBook()
-        while True:
-            await self._next(subscription)
-            while subscription.unread:
-                try:
-                    book.take(subscription.unread.popleft())
-                except OutOfStep as fault:
-                    if fault.why != "no_snapshot":
-                        await self._ask_for("resync", subscription)
-            self._resume()
-            if book.in_step:
-                yield book
+        try:
+            while True:
+                await self._next(subscription)
+                while subscription.unread:
+                    try:
+                        book.take(subscription.unread.popleft())
+                    except OutOfStep as fault:
+                        if fault.why != "no_snapshot":
+                            await self._ask_for("resync", subscription)
+                self._resume()
+                if book.in_step:
+                    yield book
+        finally:
+            self._leave(key)
 
     async def trades(self, symbol: str) -> AsyncIterator[s.TradesMessage]:
         async for message in self._messages(("trades", symbol, 0, ""), symbols=[symbol]):
@@ -196,12 +204,15 @@ class Streams:
 
     async def _messages(self, key: Key, **channel: Any) -> AsyncIterator[Any]:
         subscription = await self._subscribe(key, **channel)
-        while True:
-            await self._next(subscription)
-            while subscription.unread:
-                message = subscription.unread.popleft()
-                self._resume()
-                yield message
+        try:
+            while True:
+                await self._next(subscription)
+                while subscription.unread:
+                    message = subscription.unread.popleft()
+                    self._resume()
+                    yield message
+        finally:
+            self._leave(key)
 
     async def _subscribe(self, key: Key, **channel: Any) -> _Subscription:
         if key in self._subscriptions:
@@ -214,6 +225,14 @@ class Streams:
             del self._subscriptions[key]
             raise
         return subscription
+
+    def _leave(self, key: Key) -> None:
+        """Nobody reads the stream any more: its messages must not hold up the others."""
+        subscription = self._subscriptions.pop(key)
+        if self._transport is not None:
+            asked = {"op": "unsubscribe", "id": next(self._ids), "channels": [subscription.channel]}
+            self._transport.send(WSMsgType.TEXT, msgspec.json.encode(asked))
+        self._resume()
 
     async def _ask_for(self, op: str, subscription: _Subscription) -> None:
         """Ask for a snapshot. Raises Refused, and Unreachable if the streams have ended."""
@@ -273,8 +292,8 @@ class Streams:
             if self._token:
                 await self._ask_now("auth", token=self._token)
             channels = [self._from_here(one) for one in self._subscriptions.values()]
-            if channels:
-                await self._ask_now("subscribe", channels=channels)
+            for start in range(0, len(channels), CHANNELS_A_REQUEST):
+                await self._ask_now("subscribe", channels=channels[start : start + CHANNELS_A_REQUEST])
         except BaseException:
             transport.disconnect()
             raise
@@ -362,7 +381,7 @@ class Streams:
     def _resume(self) -> None:
         if not self._paused or self._transport is None:
             return
-        if max(len(one.unread) for one in self._subscriptions.values()) < UNREAD_MAX // 2:
+        if max((len(one.unread) for one in self._subscriptions.values()), default=0) < UNREAD_MAX // 2:
             self._paused = False
             self._transport.underlying_transport.resume_reading()
 
