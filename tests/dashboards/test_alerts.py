@@ -306,6 +306,8 @@ def test_an_alert_says_what_it_is_and_has_a_runbook(rule):
     assert rule["labels"]["severity"] in ("page", "ticket")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"].endswith(f"/dashboards/runbooks/{rule['alert']}.md")
+    # A bare value is a number of seventeen digits.
+    assert "{{ $value }}" not in "".join(rule["annotations"].values())
     text = (RUNBOOKS / f"{rule['alert']}.md").read_text()
     assert re.findall("^#+ .*", text, re.MULTILINE) == [
         f"# {rule['alert']}", "## Meaning", "## Impact", "## Diagnosis", "## Mitigation",
