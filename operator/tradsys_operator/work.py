@@ -237,11 +237,24 @@ def _report_venue(observed: reconcile.Observed, after: VenueStatus, now: float) 
     for condition in after.conditions:
         for status in ("True", "False", "Unknown"):
             metrics.CONDITION.labels(*who, condition.type, status).set(condition.status == status)
-    under_way = before.rollout
-    ended = {"Stable": "promoted", "Failed": "failed"}.get(after.phase)
-    if under_way is not None and before.phase != after.phase and ended is not None:
-        outcome = "rolled_back" if ended == "promoted" and before.phase == "RollingBack" else ended
-        metrics.ROLLOUT_DURATION.labels(outcome).observe(max(0.0, now - times.unix(under_way.started_at)))
+    outcome = ended(before, after)
+    if before.rollout is not None and outcome is not None:
+        metrics.ROLLOUT_DURATION.labels(outcome).observe(
+            max(0.0, now - times.unix(before.rollout.started_at))
+        )
+
+
+def ended(before: VenueStatus, after: VenueStatus) -> str | None:
+    """How a release has ended between two statuses; one that the spec gave up has not ended."""
+    if before.rollout is None or before.phase == after.phase:
+        return None
+    if after.phase == "Failed":
+        return "failed"
+    if after.phase != "Stable":
+        return None
+    if after.stable != before.stable:
+        return "promoted"
+    return "rolled_back" if before.phase == "RollingBack" else None
 
 
 def _report_gate(run: gate.Run, after: GateRunStatus) -> None:

@@ -8,6 +8,7 @@ from tradsys_operator import names
 from tradsys_operator.api import Gate, Prometheus, Rollout
 from tradsys_operator.objectives import Judged
 from tradsys_operator.reconcile import reconcile
+from tradsys_operator.work import ended
 
 from tests.kube.operator.world import World, served, spec
 
@@ -512,6 +513,25 @@ def test_a_release_goes_back_also_while_an_object_is_refused():
     progressing = next(each for each in plan.status.conditions if each.type == "Progressing")
     assert (progressing.status, progressing.reason) == ("False", "Refused")
     assert "exceeded quota" in progressing.message
+
+
+def test_what_was_given_up_counts_as_no_promotion():
+    def outcome(world, act):
+        """Of the passes that `act` causes."""
+        before = world.status
+        act()
+        world.settle()
+        return ended(before, world.status)
+
+    world = served()
+    world.release("registry.example/tradsys:2")
+    assert outcome(world, lambda: world.ask(image="registry.example/tradsys:1")) is None
+    world.release("registry.example/tradsys:2")
+    assert outcome(world, lambda: world.gate("Fail", "Slower")) == "failed"
+    assert outcome(world, lambda: world.ask(image="registry.example/tradsys:1")) is None
+    world.release("registry.example/tradsys:3")
+    world.gate("Pass")
+    assert outcome(world, lambda: world.wait(300)) == "promoted"
 
 
 def test_only_ten_gate_runs_are_kept():
