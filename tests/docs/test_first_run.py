@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import stat
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,16 +43,31 @@ def group_members(group: int) -> list[int]:
 class MakeRun:
     """`make run` in a process group of its own, as a shell starts it."""
 
-    def __init__(self, environ: dict[str, str], log: Path, command: tuple[str, ...]) -> None:
+    def __init__(self, environ: dict[str, str], log: Path, *, on_a_terminal: bool = False) -> None:
         self._log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
-            )
+        log.touch()
+        terminal, output = os.openpty() if on_a_terminal else (-1, os.open(log, os.O_WRONLY))
+        self.process = subprocess.Popen(
+            ["make", "run"], cwd=ROOT, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+        os.close(output)
+        if on_a_terminal:
+            threading.Thread(target=self._keep, args=(terminal,), daemon=True).start()
+
+    def _keep(self, terminal: int) -> None:
+        """What comes out of the terminal, until nobody writes to it any more."""
+        with self._log.open("wb", buffering=0) as log, contextlib.suppress(OSError):
+            while said := os.read(terminal, 65_536):
+                log.write(said)
+        os.close(terminal)
 
     def greeting(self) -> str:
         """What it has printed once it is ready."""
-        while "Ctrl-C ends the venue" not in (said := self.said()):
+        return self.until("Ctrl-C ends the venue")
+
+    def until(self, words: str) -> str:
+        """What it has printed, with the line that has these words."""
+        while words not in (said := self.said()) or not said.endswith("\n"):
             assert self.process.poll() is None, said
             time.sleep(0.05)
         return said
@@ -81,8 +98,9 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def runs(environ: dict[str, str], tmp_path: Path) -> Iterator[Any]:
     started: list[MakeRun] = []
 
-    def start(*command: str) -> MakeRun:
-        started.append(MakeRun(environ, tmp_path / f"run-{len(started)}.log", command or ("make", "run")))
+    def start(*, on_a_terminal: bool = False) -> MakeRun:
+        log = tmp_path / f"run-{len(started)}.log"
+        started.append(MakeRun(environ, log, on_a_terminal=on_a_terminal))
         return started[-1]
 
     yield start
@@ -134,19 +152,15 @@ def test_a_newcomer_runs_trades_kills_and_finds_everything_again(runs, environ):
 
 
 def test_on_a_terminal_the_logs_are_text_and_in_a_file_json(runs):
-    def logged(*command: str) -> str:
-        run = runs(*command)
-        run.greeting()
-        run.send(signal.SIGINT)
+    def logged(**how: bool) -> str:
+        run = runs(**how)
+        (line,) = (one for one in run.until("serving from seq").splitlines() if "serving from seq" in one)
+        run.send(signal.SIGTERM)
         run.wait_until_nobody_is_left()
-        (line,) = (line for line in run.said().splitlines() if "serving from seq" in line)
         return line
 
-    # `script` gives what it runs a terminal, and hands on what that prints.
-    on_a_terminal = logged("script", "-qec", "make run", "/dev/null")
-
-    assert re.fullmatch(r"[0-9:.]{12} INFO  feed     serving from seq [0-9]+", on_a_terminal)
-    assert json.loads(logged("make", "run"))["process"] == "feed"
+    assert re.fullmatch(r"[0-9:.]{12} INFO  feed     serving from seq [0-9]+", logged(on_a_terminal=True))
+    assert json.loads(logged())["process"] == "feed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
