@@ -48,9 +48,10 @@ def commands(
     """A command or a problem for each record. Raises Problem 1002 if the body is not whole records."""
     if not body or len(body) % COMMAND.size:
         raise Problem(INVALID_REQUEST, f"the body is not a number of {COMMAND.size}-byte records")
+    grids: dict[str, Grid] = {}
     for record in COMMAND.iter_unpack(body):
         try:
-            yield _command(record, account, grid_for, grid_of_order, now)
+            yield _command(record, account, grids, grid_for, grid_of_order, now)
         except Problem as problem:
             yield problem.kept()
 
@@ -62,12 +63,13 @@ def internal_commands(
     size = SENDER.size + COMMAND.size
     if not body or len(body) % size:
         raise Problem(INVALID_REQUEST, f"the body is not a number of {size}-byte records")
+    grids: dict[str, Grid] = {}
     for offset in range(0, len(body), size):
         raw_account, scope = SENDER.unpack_from(body, offset)
         try:
             account = client_order_id_of(_text(raw_account, "account"))
             record = COMMAND.unpack_from(body, offset + SENDER.size)
-            yield scope, _command(record, account, grid_for, grid_of_order, now)
+            yield scope, _command(record, account, grids, grid_for, grid_of_order, now)
         except Problem as problem:
             yield scope, problem.kept()
 
@@ -107,8 +109,14 @@ def _units(amount: int, size: int, field: str) -> int:
 
 
 def _command(
-    record: tuple[Any, ...], account: str, grid_for: GridFor, grid_of_order: GridOfOrder, now: int
+    record: tuple[Any, ...],
+    account: str,
+    grids: dict[str, Grid],
+    grid_for: GridFor,
+    grid_of_order: GridOfOrder,
+    now: int,
 ) -> m.Command:
+    """`grids`: of the symbols that the body has named; no grid changes while it is read."""
     (
         kind, side, type_, tif, flags, stp, reserved, raw_symbol, order_id, quantity, price, stop_price,
         display_quantity, expire_at, valid_until, raw_client_order_id, version,
@@ -120,9 +128,12 @@ def _command(
     symbol = _SYMBOLS.get(raw_symbol) or _symbol(raw_symbol)
     if kind == REPLACE:
         return _replace_command(account, symbol, order_id, quantity, price, version, grid_for, grid_of_order)
-    grid = grid_for(symbol)
+    grid = grids.get(symbol)
     if grid is None:
-        raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
+        grid = grid_for(symbol)
+        if grid is None:
+            raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
+        grids[symbol] = grid
     instrument = grid.instrument
     qty = _units(quantity, instrument.lot_size, "quantity")
     price = _units(price, instrument.tick_size, "price")

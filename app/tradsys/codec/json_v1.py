@@ -302,25 +302,6 @@ class OrderState(msgspec.Struct, frozen=True, gc=False):
     fills: list[Any]
 
 
-def state_of(order: Order) -> OrderState:
-    return OrderState(
-        order.id,
-        order.command,
-        order.instrument,
-        order.price,
-        order.qty,
-        order.open_qty,
-        order.cost,
-        order.status,
-        order.closed_reason,
-        order.created_ns,
-        order.updated_ns,
-        order.updated_seq,
-        order.version,
-        [*order.fills] if order.fills else [],
-    )
-
-
 # --- replies ----------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from tradsys.codec.errors import (
     UNKNOWN_SYMBOL,
     Problem,
 )
-from tradsys.codec.json_v1 import state_of
+from tradsys.codec.order_state import state_of
 from tradsys.core.messages import (
     NOT_TRADING,
     REFUSED_EVENT,

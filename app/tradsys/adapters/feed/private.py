@@ -8,7 +8,8 @@ from tradsys.adapters.feed.follower import Follower, Turn
 from tradsys.adapters.feed.messages import Buffers, Encoded
 from tradsys.adapters.feed.stream import Key, Stream
 from tradsys.codec import stream_v1 as s
-from tradsys.codec.json_v1 import OrderReply, rejected_reply_of, reply_of_order, state_of
+from tradsys.codec.json_v1 import OrderReply, rejected_reply_of, reply_of_order
+from tradsys.codec.order_state import state_of
 from tradsys.core.order import Order
 
 ORDERS_PER_MESSAGE = 200
