@@ -173,7 +173,7 @@ def options_of(connections_max: int) -> Sequence[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_concurrent_streams", STREAMS_MAX),
         ("grpc.max_allowed_incoming_connections", connections_max),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_MIN_MS),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_MIN_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", SERVER_PING_MS),
         ("grpc.keepalive_timeout_ms", SERVER_PING_REPLY_MS),
