@@ -11,6 +11,10 @@ import pytest
 
 from tests.feed.feed_venue import FeedVenue, feed_venue, same_book, until
 from tradsys.adapters.feed.process import allow_files
+from tradsys.adapters.page.page import ASLEEP, Page, boot_id
+from tradsys.adapters.page.waking import FOLLOWERS
+
+FEED_SLEEPS = ASLEEP + FOLLOWERS.index("feed")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,19 @@ def test_a_new_epoch_begins_with_a_snapshot_and_goes_on(venue: FeedVenue) -> Non
             [order],
             client.book(symbol).epoch,
         )
+
+
+def test_a_feed_whose_waking_was_lost_looks_by_itself(venue: FeedVenue) -> None:
+    symbol = venue.market()
+    page = Page.open(str(venue.data / "page"), boot_id())
+    with venue.feed() as client:
+        client.subscribe("book", symbol)
+        until(lambda: page.words[FEED_SLEEPS])
+        # As another feed on the same directory leaves it when it ends.
+        page.words[FEED_SLEEPS] = 0
+        quote(venue, symbol, 100, 1)
+
+        until(lambda: same_book(venue, client, symbol))
 
 
 def test_a_killed_feed_comes_back_with_the_same_state(venue: FeedVenue) -> None:

@@ -137,6 +137,8 @@ class Feed:
         self._sending_ns = 0
         """How long the last turn took to send."""
         self._ticks = 0
+        self._seen_seq = 0
+        """Where the follower stood at the last tick."""
         self._beats: Iterator[Session] = iter(())
         self._beats_a_tick = 0
         self._fault: BaseException | None = None
@@ -307,8 +309,12 @@ class Feed:
             self._fault = fault
             self._stop.set()
             return
-        # An engine that begins anew rings no bell.
-        if self._follower.progress.epoch != self._follower.epoch:
+        # An engine that begins anew rings no bell, and a waking may be lost: another feed that is started
+        # here by mistake has the same bell.
+        follower, progress = self._follower, self._follower.progress
+        stands = follower.seq == self._seen_seq != progress.published_seq
+        self._seen_seq = follower.seq
+        if stands or progress.epoch != follower.epoch:
             self._rung()
 
     def _take_revocations(self, turn: Turn) -> None:
