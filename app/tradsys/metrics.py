@@ -360,7 +360,7 @@ ERROR_CODES = (
     *("1001", "1002", "1003", "1004", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012"),
     *("1020", "1021", "2001", "2002", "2003", "3001", "3002", "3003", "3005", "3006", "3029"),
 )
-"""The codes of API.md; a test holds the list against it."""
+"""The codes of the API; a test holds the list against it."""
 ERRORS = SHARD.counter(
     "tradsys_errors_total",
     "hft_errors_total",

@@ -1,4 +1,4 @@
-"""Every error of API.md, met by a real request: its status, its code and the shape of its body."""
+"""Every error of the API, met by a real request: its status, its code and the shape of its body."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Calls of the REST API with decoded answers.
 
-A refusal by the venue is `Refused` with the code of API.md; a venue that can't be reached is
+A refusal by the venue is `Refused` with the code of the API; a venue that can't be reached is
 `Unreachable`. What is safe to repeat is repeated: reads, cancels, and whatever carries a
 client_order_id, because the venue answers a repeat with the first reply.
 """

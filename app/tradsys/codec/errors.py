@@ -1,4 +1,4 @@
-"""Every error a client can meet: code, HTTP status, name. API.md's list, once, as data."""
+"""Every error a client can meet: code, HTTP status, name; the API's list, once, as data."""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ CALLS_MAX = 10_000
 FLUSH_S = 0.2
 LEVELS = {"debug": "DEBUG", "info": "INFO ", "warning": "WARN ", "error": "ERROR", "critical": "FATAL"}
 _HEAD = ("ts", "level", "process", "event", "message", "trace")
+_line_of = json.JSONEncoder(separators=(",", ":")).encode
+"""As compact as the lines of requests, so that one search finds both; ASCII, so that nothing hostile is left."""
 
 
 def start_logging(process: str, log_format: str) -> None:
@@ -63,7 +65,7 @@ class CallLog:
         lines = b""
         with contextlib.suppress(IndexError):
             while True:
-                lines += json.dumps(self._pending.popleft()).encode() + b"\n"
+                lines += _line_of(self._pending.popleft()).encode() + b"\n"
         if lines:
             with contextlib.suppress(OSError):
                 self._out.write(lines)
@@ -92,7 +94,7 @@ class _Lines(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = "".join(traceback.format_exception(*record.exc_info))[-TRACE_CHARS_MAX:]
-        return text_of(line) if self._as_text else json.dumps(line)
+        return text_of(line) if self._as_text else _line_of(line)
 
 
 class TextOut(io.RawIOBase):
