@@ -26,7 +26,7 @@ FLUSH_S = 0.2
 LEVELS = {"debug": "DEBUG", "info": "INFO ", "warning": "WARN ", "error": "ERROR", "critical": "FATAL"}
 _HEAD = ("ts", "level", "process", "event", "message", "trace")
 _line_of = json.JSONEncoder(separators=(",", ":")).encode
-"""As compact as the lines of requests, so that one search finds both; ASCII, so that nothing hostile is left."""
+"""As compact as the lines of requests, so that one search finds both; ASCII only."""
 
 
 def start_logging(process: str, log_format: str) -> None:
