@@ -115,16 +115,31 @@ def pragmas(settings: Settings) -> Pragmas:
 
 
 def internal_secret(settings: Settings) -> bytes:
-    """What gateway and feed prove themselves with on the internal listener; made once, mode 0600."""
+    """What gateway and feed prove themselves with on the internal listener; made once, mode 0600.
+
+    Raises SettingsError: the file can't be read, or holds no secret.
+    """
     if settings.internal_secret_file:
         return _given_secret(settings.internal_secret_file)
     path = f"{settings.data_dir}/{SECRET_FILE}"
-    with contextlib.suppress(FileExistsError):
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.write(handle, secrets.token_hex(32).encode())
-        os.close(handle)
-    with open(path, "rb") as file:
-        return file.read()
+    if not os.path.exists(path):
+        _make_secret(path)
+    return _given_secret(path)
+
+
+def _make_secret(path: str) -> None:
+    """The file appears whole or not at all: an empty one would be known to everybody."""
+    draft = f"{path}.{secrets.token_hex(8)}"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(handle, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            os.fsync(handle)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        os.unlink(draft)
 
 
 def _given_secret(path: str) -> bytes:
