@@ -180,6 +180,15 @@ class OrderService:
 
     def _caller(self, context: Context, needed: int) -> tuple[Identity, str]:
         """Who calls, and the Authorization value. Raises Problem: 2001, 2002, 2003, 1020, 3029."""
+        who, bearer = self._known_caller(context, needed)
+        if self._limiter is not None:
+            retry_after_s = self._limiter.take(who.account, perf_counter_ns()).retry_after_s
+            if retry_after_s:
+                raise Problem(RATE_LIMITED, retry_after_s=retry_after_s)
+        return who, bearer
+
+    def _known_caller(self, context: Context, needed: int) -> tuple[Identity, str]:
+        """As `_caller`, where nothing new is asked for."""
         if self._client_names:
             self._check_certificate(context)
         given = [value for key, value in _metadata(context) if key == "authorization"]
@@ -195,10 +204,6 @@ class OrderService:
             )
         if not who.scopes & needed:
             raise Problem(FORBIDDEN, "the token's scope does not allow this")
-        if self._limiter is not None:
-            retry_after_s = self._limiter.take(who.account, perf_counter_ns()).retry_after_s
-            if retry_after_s:
-                raise Problem(RATE_LIMITED, retry_after_s=retry_after_s)
         assert bearer is not None
         return who, bearer
 
@@ -428,7 +433,7 @@ class OrderService:
             await context.write(pb.StreamEventsResponse(position=start))
             position_due = monotonic() + POSITION_S
             while True:
-                while listener.unread and not listener.too_slow:
+                while listener.unread and not listener.too_slow and monotonic() < position_due:
                     event = events.message_of(listener.unread.popleft())
                     await context.write(pb.StreamEventsResponse(event=event))
                     self._words[sent] += 1
@@ -438,12 +443,16 @@ class OrderService:
                     )
                 if self._stopping:
                     raise Problem(NOT_LEADER, "shutting down", retry_after_s=1)
-                if listener.gap or monotonic() >= position_due:
+                is_due = monotonic() >= position_due
+                if is_due:
+                    self._known_caller(context, READ)
+                    position_due = monotonic() + POSITION_S
+                if listener.unread:
+                    continue
+                if listener.gap or is_due:
                     # With a new epoch some of what was sent may have been taken back.
                     moved = events.position(gap=listener.gap)
                     listener.gap = False
-                    position_due = monotonic() + POSITION_S
-                    self._caller(context, READ)
                     await context.write(pb.StreamEventsResponse(position=moved))
                     continue
                 listener.news.clear()
