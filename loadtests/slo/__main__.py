@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{chosen.objectives}: {error}")
     if chosen.profile not in objectives.profiles:
         parser.error(f"there is no profile {chosen.profile!r}; there are {', '.join(objectives.profiles)}")
+    if chosen.app and not (chosen.app / "tradsys" / "__init__.py").is_file():
+        # Python would go on to the package that is installed, and the verdict would be about that one.
+        parser.error(f"{chosen.app} holds no package tradsys")
     # A stop from outside ends the venue, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(BROKEN))
     err = Console(stderr=True)

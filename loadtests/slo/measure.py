@@ -107,6 +107,12 @@ def judged(
     steady = noise.steady(*calibrations)
     quiet = [steady and here and before for here, before in zip(own, [True, *own], strict=False)]
     calm = bool(quiet) and sum(quiet) >= CALM_WINDOWS * len(quiet)
+    whole = {
+        name: total
+        for name in (windows[0].latencies if windows else {})
+        if (total := added([window.latencies[name] for window in windows])) is not None
+    }
+    counted = whole["order_latency"].count if "order_latency" in whole else 0
     orders, *_ = runs
     samples_min = profile.gate.samples_min
     rows = []
@@ -117,19 +123,14 @@ def judged(
             of_orders = objective.indicator == "order_latency"
             needed = samples_min if of_orders else max(100, samples_min // 10)
             slack = noise.drift(*calibrations) if of_orders else None
-            rows.append(judge_latency(objective, windows, quiet, needed, slack))
+            owed = not of_orders and counted >= samples_min
+            rows.append(judge_latency(objective, windows, quiet, needed, slack, owed, calm))
     found = orders.findings
     for socket in profile.gate.socket:
         seen = found.latency_by_us.get(socket.op, {}).get(str(socket.percentile)) if found else None
         rows.append(judge_socket(socket.name, socket.percentile, socket.threshold_us, seen, calm))
     problems = [problem for run in runs for problem in run.problems()]
     shortfalls = [shortfall for run in runs for shortfall in run.shortfalls()]
-    whole = {
-        name: total
-        for name in (windows[0].latencies if windows else {})
-        if (total := added([window.latencies[name] for window in windows])) is not None
-    }
-    counted = whole["order_latency"].count if "order_latency" in whole else 0
     if found and counted < found.placed:
         problems.append(f"k6 had {found.placed} answers to orders, the venue counted only {counted:g}")
     return Attempt(

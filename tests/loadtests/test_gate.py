@@ -105,6 +105,16 @@ def test_a_mistake_in_the_call_is_not_inconclusive(arguments: tuple[str, str]):
     assert gate(*arguments).returncode == USAGE
 
 
+def test_a_build_that_is_not_there_is_not_judged_by_another(tmp_path: Path):
+    """Python would go on to the package that is installed, and the verdict would be about that one."""
+    (tmp_path / "empty").mkdir()
+
+    for app in (tmp_path / "nowhere", tmp_path / "empty"):
+        done = gate("--profile", "ci", "--app", app, "--into", tmp_path, K6="/nowhere/k6")
+
+        assert (done.returncode, f"{app} holds no package tradsys" in done.stderr) == (USAGE, True)
+
+
 def test_somebody_elses_work_is_noise(tmp_path: Path):
     burn = [
         sys.executable,

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from loadtests.slo.histograms import Histogram
 from loadtests.slo.k6 import Findings, Run
@@ -90,6 +91,13 @@ def test_the_window_behind_a_noisy_one_is_not_held_against_the_build():
     assert (found.verdict, found.quiet) == (PASS, [True, False, False, True, True])
 
 
+def test_seconds_in_which_nothing_happened_do_not_speak_for_the_build():
+    # Two thirds of the seconds with orders missed it; the run begins and ends with seconds without any.
+    idle = window((0, 0, 0, 0, 0))
+
+    assert judge([idle] * 3 + [window(SLOW)] * 4 + [window(FAST)] * 2 + [idle] * 3).verdict == FAIL
+
+
 def test_one_bad_second_is_no_slow_build_and_no_pass_either():
     assert judge([window(FAST)] * 6 + [window(CRAWLING)]).verdict == INCONCLUSIVE
 
@@ -108,6 +116,28 @@ def test_too_few_orders_are_no_pass():
     found = judge([window((10, 0, 0, 0, 0))], run(placed=10))
 
     assert (found.verdict, verdicts(found)["order-p99"]) == (INCONCLUSIVE, INCONCLUSIVE)
+
+
+STREAMS = Objective("ws-p99", "ws_latency", 99, 100)
+
+
+@pytest.mark.parametrize(
+    ("messages", "quietness", "verdict"),
+    [(0, CALM, FAIL), (0, NOISY, FAIL), (40, CALM, FAIL), (40, NOISY, INCONCLUSIVE)],
+    ids=["none, calm", "none, noisy", "too few, calm", "too few, noisy"],
+)
+def test_a_feed_that_tells_nobody_of_orders_that_were_answered_fails(messages, quietness, verdict):
+    profile = replace(PROFILE, objectives=[*PROFILE.objectives, STREAMS])
+    told = Histogram(BOUNDS, (messages, 0, 0, 0, 0))
+    quiet = Histogram(BOUNDS, (0, 0, 0, 0, 0))
+    windows = [
+        Window(0.0, quietness, {"order_latency": Histogram(BOUNDS, FAST), "ws_latency": streamed})
+        for streamed in (told, quiet, quiet, quiet, quiet)
+    ]
+
+    found = judged(profile, windows, (5000, 0), [run()], STEADY, {})
+
+    assert (found.verdict, verdicts(found)["ws-p99"]) == (verdict, verdict)
 
 
 def test_no_windows_are_no_pass():
