@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.core.flow import Flow
-from tradsys.codec.json_v1 import OrderReply, encode, reply_bytes_of, reply_of
+from tradsys.codec.json_order import reply_bytes_of
+from tradsys.codec.json_v1 import OrderReply, encode, reply_of
 from tradsys.core.messages import REFUSED_EVENT, PlaceOrder
 from tradsys.core.shard import Shard
 from tradsys.venue.outcome import Done

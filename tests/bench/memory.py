@@ -27,7 +27,8 @@ from tradsys.adapters.auth.mint import mint
 from tradsys.adapters.http.server import Listener, Server
 from tradsys.client.records import RECORDS_TYPE, place_record
 from tradsys.codec.decimals import grid_of
-from tradsys.codec.json_v1 import decode_new_order, place_command, reply_bytes_of
+from tradsys.codec.json_order import place_command, reply_bytes_of
+from tradsys.codec.json_v1 import decode_new_order
 from tradsys.compose.engine import Engine
 from tradsys.compose.pieces import KEY_FILE
 from tradsys.settings import load

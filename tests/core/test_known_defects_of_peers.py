@@ -9,7 +9,8 @@ import pytest
 from tests.core.desk import BTC, Desk, a_desk, accepted, closed, parked, refused, rested, traded, triggered
 from tradsys.codec.decimals import Grid
 from tradsys.codec.errors import Problem
-from tradsys.codec.json_v1 import decode_new_order, place_command
+from tradsys.codec.json_order import place_command
+from tradsys.codec.json_v1 import decode_new_order
 from tradsys.core.messages import (
     BUY,
     BY_REQUEST,

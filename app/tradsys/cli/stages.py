@@ -27,7 +27,8 @@ from tradsys.codec import binary_v1
 from tradsys.codec.decimals import grid_of
 from tradsys.codec.errors import Problem
 from tradsys.codec.frame import COMMANDS_FRAME, GENESIS, encode_frame, encode_payload
-from tradsys.codec.json_v1 import decode_new_order, encode, place_command, reply_of
+from tradsys.codec.json_order import place_command
+from tradsys.codec.json_v1 import decode_new_order, encode, reply_of
 from tradsys.compose.pieces import PAGE_FILE
 from tradsys.compose.replay import recover_shard
 from tradsys.core.messages import CancelOrder, Command, PlaceOrder, ReplaceOrder

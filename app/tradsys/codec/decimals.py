@@ -71,6 +71,12 @@ def average_of(cost: int, qty: int, tick_size: int) -> int:
     return amount
 
 
+def average_text(grid: Grid, cost: int, filled: int) -> str:
+    """`average_of` as text."""
+    ticks, rest = divmod(cost, filled)
+    return text_of(average_of(cost, filled, grid.instrument.tick_size)) if rest else grid.price_text(ticks)
+
+
 class _Units(dict[str, int]):
     """Text to multiples of one size; see `Grid`."""
 

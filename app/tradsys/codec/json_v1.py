@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tradsys.codec.contradictions import refuse_contradictions
-from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_of, grid_of, text_of
+from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_text, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
-from tradsys.core.messages import GTC, LIMIT, STATUS_WORDS
+from tradsys.core.messages import STATUS_WORDS
 from tradsys.core.order import Order
 from tradsys.core.outcome import outcome_of
 
@@ -41,11 +40,6 @@ TimeText = Annotated[
     str, Meta(max_length=19, description="unix time in nanoseconds", extra_json_schema=_shape(_TIME))
 ]
 ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, extra_json_schema=_shape(_NAME))]
-
-_SIDES = {word: value for value, word in m.SIDE_WORDS.items()}
-_TYPES = {word: value for value, word in m.TYPE_WORDS.items()}
-_TIFS = {word: value for value, word in m.TIME_IN_FORCE_WORDS.items()}
-_STPS = {word: value for value, word in m.STP_WORDS.items()}
 
 
 class NewOrder(Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
@@ -178,56 +172,9 @@ def order_number(text: str, shard: str) -> int:
     return int(found[2])
 
 
-def _unreadable(error: DecimalError, field: str) -> Problem:
+def unreadable(error: DecimalError, field: str) -> Problem:
     code = OFF_GRID if error.precise else INVALID_REQUEST
     return Problem(code, f"{field} {error.problem}", {"field": field})
-
-
-def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_id: str) -> m.PlaceOrder:
-    """The command of an order. Raises Problem: 1002 what contradicts itself, 1004 what is off the grid."""
-    kind = _TYPES[order.type]
-    if order.time_in_force is not UNSET:
-        tif = _TIFS[order.time_in_force]
-    else:
-        tif = m.IOC if kind == m.MARKET else m.GTC
-    # Absent and zero are the same from here on; text never gives zero, so nothing is lost.
-    price = stop_price = display_qty = 0
-    field = "quantity"
-    try:
-        qty = grid.lots(order.quantity)
-        if order.price is not UNSET:
-            field = "price"
-            price = grid.ticks(order.price)
-        if order.stop_price is not UNSET:
-            field = "stop_price"
-            stop_price = grid.ticks(order.stop_price)
-        if order.display_quantity is not UNSET:
-            field = "display_quantity"
-            display_qty = grid.lots(order.display_quantity)
-    except DecimalError as error:
-        raise _unreadable(error, field) from None
-    command = m.PlaceOrder(
-        account,
-        order.symbol,
-        _SIDES[order.side],
-        kind,
-        tif,
-        qty,
-        price,
-        stop_price,
-        display_qty,
-        order.post_only is True,
-        _STPS[order.stp] if order.stp is not UNSET else m.STP_NONE,
-        time_of(order.expire_at, "expire_at") if order.expire_at is not UNSET else 0,
-        time_of(order.valid_until, "valid_until") if order.valid_until is not UNSET else 0,
-        client_order_id_of(order.client_order_id) if order.client_order_id is not UNSET else "",
-        request_id,
-    )
-    if kind != LIMIT or tif != GTC or stop_price or display_qty or command.expire_at:
-        refuse_contradictions(command, now)
-    elif not price:
-        raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})
-    return command
 
 
 def replace_command(
@@ -245,7 +192,7 @@ def replace_command(
             field = "price"
             price = grid.ticks(body.price)
     except DecimalError as error:
-        raise _unreadable(error, field) from None
+        raise unreadable(error, field) from None
     return m.ReplaceOrder(
         account,
         order_id,
@@ -337,57 +284,6 @@ def reply_of(record: Applied, shard: str) -> OrderReply | tuple[int, str, dict[s
     )  # fmt: skip
 
 
-def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
-    """`encode(reply_of(record, shard))` without the struct between, for the path of every order.
-
-    None for a refusal. Each text in it was checked when it came in and needs no escaping: names, words
-    and decimals. A test holds it to `reply_of`, byte for byte.
-    """
-    command, seq, instrument = record.command, record.seq, record.instrument
-    assert isinstance(command, m.PlaceOrder) and instrument is not None
-    if record.events[0][0] == m.REFUSED_EVENT:
-        return None
-    grid = grid_of(instrument)
-    price_text, qty_text = grid.price_text, grid.qty_text
-    qty = command.qty
-    open_qty, cost, status, reason, trades = outcome_of(qty, seq, record.events)
-    ts = str(record.time_ns)
-    number = str(seq)
-    fills, filled, average = "", "0", "null"
-    if trades:
-        texts = []
-        for _, trade_id, maker_id, _, trade_price, trade_qty, maker_fee, taker_fee, _, _ in trades:
-            fee = taker_fee if maker_id != seq else maker_fee
-            texts.append(
-                f'{{"trade_id":{trade_id},"price":"{price_text(trade_price)}"'
-                f',"quantity":"{qty_text(trade_qty)}","fee":"{text_of(fee) if fee else 0}"'
-                f',"liquidity":"{"taker" if maker_id != seq else "maker"}","ts":"{ts}"}}'
-            )
-        fills = ",".join(texts)
-        filled = qty_text(qty - open_qty)
-        average = f'"{_average(grid, cost, qty - open_qty)}"'
-    key = f'"{command.client_order_id}"' if command.client_order_id else "null"
-    price = f'"{price_text(command.price)}"' if command.price else "null"
-    stop_price = f'"{price_text(command.stop_price)}"' if command.stop_price else "null"
-    last = f',"reason":"{m.REASON_WORDS[reason]}"' if reason else ""
-    return (
-        f'{{"order_id":"{shard}-{number}","client_order_id":{key},"account":"{command.account}"'
-        f',"symbol":"{command.symbol}{_WORDS[command.side, command.type, command.time_in_force]}{price}'
-        f',"stop_price":{stop_price},"quantity":"{qty_text(qty)}"'
-        f',"filled_quantity":"{filled}","remaining_quantity":"{qty_text(open_qty)}"'
-        f',"avg_price":{average},"status":"{STATUS_WORDS[status]}"'
-        f',"created_ts":"{ts}","updated_ts":"{ts}","seq":{number},"version":0,"fills":[{fills}]{last}}}'
-    ).encode()
-
-
-_WORDS = {
-    (side, kind, tif): f'","side":"{side_word}","type":"{kind_word}","time_in_force":"{tif_word}","price":'
-    for side, side_word in m.SIDE_WORDS.items()
-    for kind, kind_word in m.TYPE_WORDS.items()
-    for tif, tif_word in m.TIME_IN_FORCE_WORDS.items()
-}
-
-
 def rejected_reply_of(record: Applied, shard: str) -> OrderReply:
     """How a refused order looks to one who asks for it later."""
     command = record.command
@@ -410,11 +306,6 @@ def reply_of_order(order: Order | OrderState, shard: str) -> OrderReply:
         shard, order.id, command, grid, price, order.qty, order.open_qty, order.cost, order.status,
         order.closed_reason, order.created_ns, order.updated_ns, order.updated_seq, order.version, fills,
     )  # fmt: skip
-
-
-def _average(grid: Grid, cost: int, filled: int) -> str:
-    ticks, rest = divmod(cost, filled)
-    return text_of(average_of(cost, filled, grid.instrument.tick_size)) if rest else grid.price_text(ticks)
 
 
 def _order_reply(
@@ -448,7 +339,7 @@ def _order_reply(
         grid.qty_text(qty),
         grid.qty_text(filled),
         grid.qty_text(open_qty),
-        _average(grid, cost, filled) if filled else None,
+        average_text(grid, cost, filled) if filled else None,
         STATUS_WORDS[status],
         str(created_ns),
         str(updated_ns),

@@ -33,7 +33,8 @@ from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter
 from tradsys.adapters.page.page import ENGINE_TIME_NS, Page, boot_id
 from tradsys.adapters.page.waking import Bells
-from tradsys.codec.json_v1 import NewOrder, decode_new_order, reply_bytes_of
+from tradsys.codec.json_order import reply_bytes_of
+from tradsys.codec.json_v1 import NewOrder, decode_new_order
 from tradsys.compose.addresses import HOST, addresses, browser_origins
 from tradsys.compose.counting import EngineCounters
 from tradsys.compose.garbage import Garbage

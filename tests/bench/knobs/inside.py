@@ -18,7 +18,8 @@ from tradsys.cli.session import settings_of_a_new_venue
 from tradsys.cli.stages import Work, no_order
 from tradsys.codec import binary_v1
 from tradsys.codec.decimals import text_of
-from tradsys.codec.json_v1 import decode_new_order, encode, place_command
+from tradsys.codec.json_order import place_command
+from tradsys.codec.json_v1 import decode_new_order, encode
 from tradsys.codec.stream_v1 import PriceMessage, price_frame, price_symbol_of
 from tradsys.core import messages as m
 from tradsys.flow.commands import Place

@@ -32,7 +32,8 @@ from tradsys.adapters.auth.mint import mint
 from tradsys.adapters.http.baseline import read_order, write_order
 from tradsys.adapters.http.edge import Tally
 from tradsys.cli.stages import Work
-from tradsys.codec.json_v1 import decode_new_order, reply_bytes_of
+from tradsys.codec.json_order import reply_bytes_of
+from tradsys.codec.json_v1 import decode_new_order
 from tradsys.core.messages import PlaceOrder
 from tradsys.settings import load
 

@@ -16,14 +16,8 @@ from tradsys.adapters.feed.follower import Follower
 from tradsys.codec.binary_v1 import REPLAYED, handed_cancel, handed_place
 from tradsys.codec.decimals import grid_of
 from tradsys.codec.errors import PROCESSING_FAILED, RATE_LIMITED, UNKNOWN_SYMBOL, Problem
-from tradsys.codec.json_v1 import (
-    OrderReply,
-    decode_new_order,
-    order_number,
-    place_command,
-    reply_of,
-    reply_of_order,
-)
+from tradsys.codec.json_order import place_command
+from tradsys.codec.json_v1 import OrderReply, decode_new_order, order_number, reply_of, reply_of_order
 from tradsys.core.messages import PlaceOrder
 from tradsys.venue.ports import Identity
 
