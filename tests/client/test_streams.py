@@ -98,7 +98,8 @@ def test_a_second_reader_of_the_same_stream_is_a_mistake(venue, ws_url):
 
     async def ask() -> None:
         async with Streams(ws_url) as streams:
-            await first(streams.trades(market))
+            reader = streams.trades(market)
+            await anext(reader)
             with pytest.raises(ValueError):
                 await first(streams.trades(market))
 
