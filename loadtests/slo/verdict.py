@@ -119,7 +119,7 @@ def judge_latency(
     share = f"{together.within(threshold):.2%} within {threshold} µs in {len(in_quiet)} quiet windows{note}"
     if together.within(threshold) >= wanted:
         return row(Verdict.PASS, together, share)
-    # Before and after the load, and where a page of metrics came late, a window has no events and says nothing.
+    # Before and after the load, and where a page of metrics came late, a window has no events: no vote.
     missed = [one.within(threshold) < wanted for one in in_quiet if one.count]
     if sum(missed) * 2 < len(missed):
         return row(Verdict.INCONCLUSIVE, together, f"{share}, but only {sum(missed)} of them missed it")

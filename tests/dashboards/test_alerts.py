@@ -71,6 +71,7 @@ LIMIT = one("tradsys_setting", 'name="memory_limit"')
 CONNECTIONS_MAX = one("tradsys_setting", 'name="max_connections"')
 FREE, SIZE = one("tradsys_disk_free_bytes"), one("tradsys_disk_size_bytes")
 SNAPSHOT_FAILED = one("tradsys_snapshots_total", 'outcome="failed"')
+UP = one("up")
 READY = one("tradsys_process_ready", 'process="engine"')
 
 CASES = [
@@ -93,6 +94,13 @@ CASES = [
         10,
     ),
     Case("TradsysProcessGone", {build("query"): "1x10 _x20"}, {build("query"): "1x30"}, 18),
+    # A target that is still to be scraped and does not answer is told for as long as that lasts.
+    Case(
+        "TradsysProcessGone",
+        {build("query"): "1x10 _x50", UP: "1x10 0x50"},
+        {build("query"): "1x60", UP: "1x60"},
+        50,
+    ),
     Case("TradsysNotReady", {READY: "1 1 0x30"}, {READY: "1 0 0 1 0 0 1x30"}),
     Case("TradsysJournalFailed", {one("tradsys_poisoned"): "0 1x30"}, {one("tradsys_poisoned"): "0x30"}),
     Case(
@@ -267,6 +275,20 @@ def test_a_slow_leak_of_the_budget_is_a_ticket_and_wakes_nobody(tmp_path):
             world(leaking, 60, firing("TradsysOrderLatencyBurn", "ticket"), "{}"),
             world(leaking, 60, firing("TradsysOrderLatencyBurn", "page")),
         ],
+    )
+
+    assert found == ""
+
+
+@pytest.mark.parametrize(("process", "pages"), [("history", True), ("feed", True), ("query", False)])
+def test_one_shard_or_feed_of_many_that_is_down_wakes_somebody(process, pages, tmp_path):
+    """The others are still seen, so that nothing is absent."""
+    other = f'tradsys_build_info{{job="j", instance="other", process="{process}"}}'
+    one_is_down = {build(process): "1x10 _x50", UP: "1x10 0x50", other: "1x60"}
+    woken = ("{}",) if pages else ()
+
+    found = promtool_says(
+        tmp_path, OTHERS, [world(one_is_down, 50, firing("TradsysProcessGone", "page"), *woken)]
     )
 
     assert found == ""
