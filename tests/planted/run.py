@@ -2,12 +2,14 @@
 
 A suite that stays green with a bug inside proves nothing. Each `*.patch` beside this file begins with two
 kinds of lines, `breaks:` with what no longer holds and `caught by:` with a pytest id that must notice; the
-unified diff follows. That the same tests pass without the bug is shown by the ordinary run.
+unified diff follows. The same tests have to pass in a copy without any bug: one that lacks something there
+would fail whatever is planted.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 AT_ONCE = 2
 TIME_LIMIT_S = 170
+UNHARMED_LIMIT_S = 400
 
 
 @dataclass(frozen=True)
@@ -28,17 +31,20 @@ class Bug:
     patch: Path
     breaks: str
     caught_by: list[str]
+    changes: list[str]
+    """The modules that it changes, as paths below app/."""
 
     @classmethod
     def read(cls, patch: Path) -> Bug:
-        head = patch.read_text().split("\n--- ")[0].splitlines()
+        text = patch.read_text()
+        head = text.split("\n--- ")[0].splitlines()
         said = [line.split(":", 1)[1].strip() for line in head if line.startswith("breaks:")]
         tests = [line.split(":", 1)[1].strip() for line in head if line.startswith("caught by:")]
         if len(said) != 1 or not tests:
             raise SystemExit(
                 f"{patch.name}: one line `breaks:` and at least one `caught by:` must stand above the diff"
             )
-        return cls(patch, said[0], tests)
+        return cls(patch, said[0], tests, re.findall(r"^\+\+\+ b/app/(\S+\.py)", text, re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -72,30 +78,54 @@ def look(bug: Bug, tree: Path) -> tuple[bool, str]:
     applied = subprocess.run(["git", "apply", "-p1", bug.patch], cwd=tree, capture_output=True, text=True)
     if applied.returncode:
         return False, f"does not apply: {applied.stderr.strip()}"
-    environ = {**os.environ, "PYTHONPATH": str(tree / "app"), "PYTHONDONTWRITEBYTECODE": "1"}
-    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # Half of a start is plugins that one test does not need.
-    where = subprocess.run(
-        [sys.executable, "-c", "import tradsys; print(tradsys.__file__)"],
-        cwd=tree, env=environ, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert where.stdout.startswith(str(tree)), "the copy is not what the tests would import"
+    # A module that can't be loaded makes any test fail: that is no bug that somebody noticed.
+    modules = ["tradsys", *(path.removesuffix(".py").replace("/", ".") for path in bug.changes)]
+    script = f"import {', '.join(modules)}; print(tradsys.__file__)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], cwd=tree, env=environ_of(tree), capture_output=True, text=True
+    )
+    if loaded.returncode:
+        return False, f"can't be imported: {loaded.stderr.strip().splitlines()[-1]}"
+    assert loaded.stdout.startswith(str(tree)), "the copy is not what the tests would import"
+    code, last = run_tests(tree, bug.caught_by, TIME_LIMIT_S)
+    # 1 is "tests ran and failed", anything else is a mistake in the patch; and a test that could not even be
+    # set up has noticed nothing.
+    return code == 1 and " failed" in f" {last}", f"exit code {code}: {last}"
+
+
+def failing_anyway(bugs: list[Bug]) -> str:
+    """What fails in a copy without a bug, as it would with one: "" if nothing does."""
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        tree = Path(folder)
+        copy_of_the_tree(tree)
+        tests = sorted({test for bug in bugs for test in bug.caught_by})
+        code, last = run_tests(tree, tests, UNHARMED_LIMIT_S)
+    return f"exit code {code}: {last}" if code else ""
+
+
+def run_tests(tree: Path, tests: list[str], limit_s: int) -> tuple[int, str]:
+    """Exit code and last line of pytest in a copy."""
     try:
-        # 1 is "tests ran and failed", anything else is a mistake in the patch.
         ran = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "pytest_timeout", *bug.caught_by],
-            cwd=tree, env=environ, capture_output=True, text=True, timeout=TIME_LIMIT_S,
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "pytest_timeout", *tests],
+            cwd=tree, env=environ_of(tree), capture_output=True, text=True, timeout=limit_s,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return False, f"the tests did not end in {TIME_LIMIT_S} s"
-    last = (ran.stdout.strip() or ran.stderr.strip() or "nothing").splitlines()[-1]
-    # A test that could not even be set up has noticed nothing.
-    return ran.returncode == 1 and " failed" in f" {last}", f"exit code {ran.returncode}: {last}"
+        return -1, f"the tests did not end in {limit_s} s"
+    return ran.returncode, (ran.stdout.strip() or ran.stderr.strip() or "nothing").splitlines()[-1]
+
+
+def environ_of(tree: Path) -> dict[str, str]:
+    environ = {**os.environ, "PYTHONPATH": str(tree / "app"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # Half of a start is plugins that one test does not need.
+    return environ
 
 
 def main() -> int:
     chosen = [HERE / f"{name}.patch" for name in sys.argv[1:]] or sorted(HERE.glob("*.patch"))
     bugs = [Bug.read(patch) for patch in chosen]
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        unharmed = pool.submit(failing_anyway, bugs)
         outcomes = []
         for outcome in pool.map(plant, bugs):
             outcomes.append(outcome)
@@ -106,6 +136,10 @@ def main() -> int:
             )
             if not outcome.caught:
                 print(f"         {outcome.said}")
+        failing = unharmed.result()
+    if failing:
+        print(f"Nothing was shown: the tests fail without a bug, too: {failing}")
+        return 1
     survived = sum(not outcome.caught for outcome in outcomes)
     print(f"planted bugs: {len(outcomes) - survived} passed, {survived} failed")
     return 1 if survived or not outcomes else 0
