@@ -5,7 +5,7 @@
 // RATE batches a second (20), ORDERS in each (500, at most 1000), DURATION_S 15, MIN_SAMPLES batches, VERDICT_FILE. Orders
 // rest and are met by the next batch's, so that the book stays flat. `orders` in the verdict's throughput is RATE × ORDERS.
 import http from 'k6/http';
-import { API, HEADERS, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
+import { API, HEADERS, PATIENCE, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
 import { bodyOf, clientOrderId, constantRate, guards, number, right, verdict } from './venue.js';
 
 const ORDERS = number('ORDERS', 500);
@@ -24,7 +24,7 @@ export default function () {
     const side = n % 2 ? 'buy' : 'sell';
     orders.push({ symbol: SYMBOL, side, type: 'limit', price: '50000', quantity: '0.001', client_order_id: `${id}-${n}` });
   }
-  const response = http.post(`${API}/orders/batch`, JSON.stringify({ orders }), { headers: HEADERS });
+  const response = http.post(`${API}/orders/batch`, JSON.stringify({ orders }), { headers: HEADERS, timeout: PATIENCE });
   const results = bodyOf(response).results || [];
   right(response, {
     'a batch is answered with 200': () => response.status === 200,

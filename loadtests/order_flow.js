@@ -8,7 +8,7 @@
 // the mode `limits`, the symbol's tick is 0.01 and its lot at most 0.001.
 import exec from 'k6/execution';
 import http from 'k6/http';
-import { API, HEADERS, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
+import { API, HEADERS, PATIENCE, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
 import { bodyOf, clientOrderId, constantRate, guards, right, verdict } from './venue.js';
 
 export const options = {
@@ -59,8 +59,12 @@ function quantity() {
   return `0.00${1 + Math.floor(Math.random() * 9)}`;
 }
 
+function asked(op) {
+  return { headers: HEADERS, timeout: PATIENCE, tags: { op } };
+}
+
 function post(order, op) {
-  return http.post(`${API}/orders`, JSON.stringify(order), { headers: HEADERS, tags: { op } });
+  return http.post(`${API}/orders`, JSON.stringify(order), asked(op));
 }
 
 const STATUSES = {
@@ -105,7 +109,7 @@ function repeat() {
 }
 
 function cancel(orderId) {
-  const response = http.del(`${API}/orders/${orderId}`, null, { headers: HEADERS, tags: { op: 'cancel' } });
+  const response = http.del(`${API}/orders/${orderId}`, null, asked('cancel'));
   const answer = bodyOf(response);
   right(response, {
     'a cancel is answered with the order, or comes too late': () =>
@@ -116,7 +120,7 @@ function cancel(orderId) {
 
 function replace(orderId) {
   const order = { quantity: `0.0${10 + Math.floor(Math.random() * 80)}` };
-  const response = http.put(`${API}/orders/${orderId}`, JSON.stringify(order), { headers: HEADERS, tags: { op: 'replace' } });
+  const response = http.put(`${API}/orders/${orderId}`, JSON.stringify(order), asked('replace'));
   const answer = bodyOf(response);
   right(response, {
     'a replace is answered with the order, or comes too late': () =>

@@ -31,6 +31,12 @@ const token = __ENV.TOKEN_FILE
 export const TOKEN = token;
 export const HEADERS = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
 
+/**
+ * A venue that has not answered by then has failed. Without it a request may hang for a minute, and one that hangs when
+ * the load ends is no failed one: a venue that stopped answering would look like load that was not offered.
+ */
+export const PATIENCE = '5s';
+
 const rightAnswers = new Counter('right_answers');
 
 /** Distinguishes this run's client order ids from those of every other run; at most 12 characters. */
@@ -75,7 +81,7 @@ export function constantRate(exec) {
     duration: `${DURATION_S}s`,
     preAllocatedVUs: number('CLIENTS', 16),
     maxVUs: number('CLIENTS_MAX', 64),
-    gracefulStop: '5s',
+    gracefulStop: '8s', // Longer than PATIENCE, so that the last ones are judged, too.
     exec,
   };
 }

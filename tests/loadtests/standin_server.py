@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,9 @@ class StandIn(ThreadingHTTPServer):
         self.spoil = spoil
         self.status = status
         self.delay_s = delay_s
+        self.silent_after: float = math.inf
+        """From how many orders on it answers nobody any more, and keeps the connections."""
+        self.over = threading.Event()
         self.first_answers: dict[str, bytes] = {}
         self.quantities: dict[str, str] = {}
         self.numbers = itertools.count(1)
@@ -71,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
 
     def _answer(self, body: bytes, headers: dict[str, str]) -> None:
+        if len(self.server.first_answers) > self.server.silent_after:
+            self.server.over.wait(30)
         time.sleep(self.server.delay_s)
         self.send_response(self.server.status)
         for name, value in {"X-Seq": "1", "Content-Length": str(len(body)), **headers}.items():
@@ -92,5 +98,6 @@ def stand_in(
         try:
             yield server
         finally:
+            server.over.set()
             server.shutdown()
             thread.join()

@@ -142,6 +142,17 @@ def test_answers_with_500_fail(tmp_path: Path):
     assert run.findings and run.findings.failed_ratio == 1
 
 
+def test_a_venue_that_stops_answering_fails_whatever_the_machine_did(tmp_path: Path):
+    """It keeps its connections, so that nothing is refused and no answer is wrong."""
+    with stand_in() as venue:
+        venue.silent_after = 20
+
+        run = ran(venue.url, tmp_path, DURATION_S="2")
+
+    assert run.exit_code == THRESHOLDS_MISSED
+    assert [problem for problem in run.problems() if "of the requests failed" in problem], run.problems()
+
+
 def test_a_number_that_is_none_is_no_default(tmp_path: Path):
     with stand_in() as venue:
         run = ran(venue.url, tmp_path, RATE="fast")
