@@ -2,8 +2,9 @@
 //
 //   k6 run -e WS_URL=ws://127.0.0.1:8001/ws -e SYMBOL=BTC-USD loadtests/feed.js
 //
-// SUBSCRIBERS 10, DURATION_S 15, MIN_SAMPLES (messages that must arrive in order; default one), VERDICT_FILE. It only
-// listens: order_flow.js beside it makes something happen. How late messages are is measured by the feed itself, in
+// SUBSCRIBERS 10, DURATION_S 15, MIN_SAMPLES (messages that must arrive in order; default one), VERDICT_FILE. Each subscriber
+// must be sent its book: a feed that accepts subscriptions and then says nothing is no feed. It only listens:
+// order_flow.js beside it makes something happen. How late messages are is measured by the feed itself, in
 // tradsys_feed_delay_seconds: k6's clock has milliseconds.
 import { check } from 'k6';
 import { Counter, Trend } from 'k6/metrics';
@@ -56,6 +57,7 @@ export default function () {
   socket.onclose = () => {
     check(ended, { 'the connection stays open until we close it': (ours) => ours });
     check(connected, { 'the connection is accepted': (was) => was });
+    check(follower, { 'the book is sent': ({ seqs }) => Object.keys(seqs).length > 0 });
   };
 }
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets.sync.server
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection
+from websockets.typing import Subprotocol
 
 from loadtests.slo.k6 import K6, SCRIPTS, THRESHOLDS_MISSED, Run
 from tests.adapters.server_process import free_ports
@@ -166,3 +172,38 @@ def test_a_verdict_fits_a_containers_termination_message(tmp_path: Path):
         ran(venue.url, tmp_path)
 
     assert (tmp_path / "verdict.json").stat().st_size <= 4096
+
+
+def test_a_stream_that_says_nothing_fails(tmp_path: Path):
+    with streaming() as url:
+        run = ran(url, tmp_path, SCRIPTS / "feed.js", SUBSCRIBERS="2", MIN_SAMPLES="1")
+
+    assert run.exit_code == THRESHOLDS_MISSED, run.findings
+    assert run.problems() == ["feed: wrong answer, 2 times: the book is sent"]
+
+
+def test_a_stream_with_a_book_passes(tmp_path: Path):
+    with streaming('{"ch":"book","type":"snapshot","symbol":"BTC-USD","seq":1}') as url:
+        run = ran(url, tmp_path, SCRIPTS / "feed.js", SUBSCRIBERS="2", MIN_SAMPLES="1")
+
+    assert (run.exit_code, run.problems(), run.shortfalls()) == (0, [], []), run.said
+
+
+@contextlib.contextmanager
+def streaming(*messages: str) -> Iterator[str]:
+    """The address of a server that accepts each subscription and sends these."""
+
+    def serve(connection: ServerConnection) -> None:
+        connection.recv()
+        for message in ('{"id":1,"ok":true}', *messages):
+            connection.send(message)
+        with contextlib.suppress(ConnectionClosed):
+            connection.recv(timeout=20)
+
+    protocol = Subprotocol("tradsys.json.v1")
+    with websockets.sync.server.serve(serve, "127.0.0.1", 0, subprotocols=[protocol]) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+        thread.join()
