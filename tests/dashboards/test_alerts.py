@@ -294,6 +294,16 @@ def test_one_shard_or_feed_of_many_that_is_down_wakes_somebody(process, pages, t
     assert found == ""
 
 
+def test_the_memory_of_two_shards_is_not_held_against_the_limit_of_one(tmp_path):
+    """On Kubernetes all shards of a venue are one job."""
+    half = {one(MEMORY, 'process="engine"'): "50x30", LIMIT: "100x30"}
+    two = half | {series.replace('instance="i"', 'instance="other"'): values for series, values in half.items()}
+
+    found = promtool_says(tmp_path, OTHERS, [world(two, 30, firing("TradsysMemoryNearLimit"))])
+
+    assert found == ""
+
+
 def test_without_data_no_objective_is_judged_and_the_absence_itself_is_told(tmp_path):
     stopped = {series: "0+6000x20 _x40" for series in latency_of(ORDER, 100, "100.0")}
     idle = {series: "600x60" for series in latency_of(ORDER, 100, "100.0")}
