@@ -297,7 +297,9 @@ def test_one_shard_or_feed_of_many_that_is_down_wakes_somebody(process, pages, t
 def test_the_memory_of_two_shards_is_not_held_against_the_limit_of_one(tmp_path):
     """On Kubernetes all shards of a venue are one job."""
     half = {one(MEMORY, 'process="engine"'): "50x30", LIMIT: "100x30"}
-    two = half | {series.replace('instance="i"', 'instance="other"'): values for series, values in half.items()}
+    two = half | {
+        series.replace('instance="i"', 'instance="other"'): values for series, values in half.items()
+    }
 
     found = promtool_says(tmp_path, OTHERS, [world(two, 30, firing("TradsysMemoryNearLimit"))])
 
