@@ -88,8 +88,7 @@ test: $(DEV_ENV) packages ## Check everything: style, types, layers, tests with 
 	@$(STAGE) 400 types $(BIN)/mypy
 	@$(STAGE) 200 layers $(BIN)/lint-imports
 	@rm -rf build/coverage && mkdir -p build/coverage
-	@$(STAGE) 2400 tests bash -c '$(BIN)/coverage run -m pytest -q -n 3 --durations 25 --dist worksteal || \
-	    { echo "── once more, alone, what failed beside others:"; $(BIN)/coverage run -m pytest -q --last-failed; }'
+	@$(STAGE) 2400 tests .ci/once-more $(BIN)/coverage run -m pytest -q -- $(beside) --durations 25
 	@$(STAGE) 200 coverage $(BIN)/python tests/coverage_gate.py
 	@$(STAGE) 900 planted $(BIN)/python tests/planted/run.py
 	@STAGES=build/stages/$@ .ci/stage table
@@ -145,7 +144,7 @@ test-pythons: $(RUN_ENV) ## Run the tests of the core and an API file on Python 
 # Seconds of each alone, on two cores that did other work, too (load average 13): W1 36, W3 42, W4 27, PINGS 28, GRPC_KILLS 39.
 reliability_counts := COUNT_D1=100 COUNT_D2=3000 COUNT_D3=1000 COUNT_D5=500 COUNT_D6=200 COUNT_D7=100 \
     COUNT_R1=1000000 COUNT_C1=50 COUNT_N3=10 COUNT_RM=12 COUNT_B1=20 COUNT_F2=240 COUNT_F3=65000 COUNT_CROSS=10000 \
-    COUNT_W1=50 COUNT_W2=10000 COUNT_W3=1000 COUNT_W4=94 COUNT_SOAK=60 COUNT_GRPC_KILLS=20 COUNT_PINGS=16 \
+    COUNT_W1=50 COUNT_W2=10000 COUNT_W3=1000 COUNT_W4=94 COUNT_SOAK=60 COUNT_GRPC_KILLS=20 COUNT_PINGS=32 \
     COUNT_L1=250000 COUNT_E1=30000
 reliability_long_counts := COUNT_D1=300 COUNT_D2=10000 COUNT_D3=1000 COUNT_D4=50 COUNT_D5=2000 COUNT_D6=1000 COUNT_D7=500 \
     COUNT_R1=5000000 COUNT_C1=200 COUNT_N3=100 COUNT_RM=200 COUNT_B1=100 COUNT_F2=5000 COUNT_F3=300000 COUNT_CROSS=50000 \
@@ -159,8 +158,7 @@ beside = -n 3 --dist worksteal
 
 .PHONY: reliability
 reliability: $(DEV_ENV) packages ## Kill, cut, flip, tear, fill the disk, fuzz, at full counts (≤ 12 minutes).
-	@export $(reliability_counts); $(all_counts) $(beside) --timeout 700 || \
-	    { echo "── once more, alone, what failed beside others:"; $(all_counts) --timeout 700 --last-failed; }
+	@export $(reliability_counts); .ci/once-more $(all_counts) --timeout 700 -- $(beside)
 
 .PHONY: reliability-long
 reliability-long: $(DEV_ENV) packages ## The same with the counts of a long evening (≤ 60 minutes).
