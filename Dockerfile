@@ -17,7 +17,7 @@ RUN --mount=type=cache,target=/var/cache/pip --mount=type=secret,id=ca \
     if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
     python3 -m venv /opt/build && /opt/build/bin/pip install --quiet --require-hashes -r /src/app/image.lock
 
-# --- app: locked dependencies, the wheel with the messages of app/proto, the compiled book, the bill of materials -----
+# --- app: locked dependencies, the wheel with the messages of app/proto, the compiled order path, the bill of materials -----
 FROM tools AS app-build
 COPY app/requirements.lock /src/app/
 # The lock also holds what builds the wheel; that has no place in an image that runs.

@@ -114,7 +114,7 @@ class Operator:
         try:
             await self._make(found, plan)
         except HTTPStatusError as error:
-            if code_of(error) not in REFUSALS:
+            if not _can_wait(error):
                 raise
             refused = error
             plan = reconcile.reconcile(observed, now, str(error))
@@ -150,7 +150,7 @@ class Operator:
                 try:
                     await make(manifest)
                 except HTTPStatusError as error:
-                    if code_of(error) not in REFUSALS:
+                    if not _can_wait(error):
                         raise
                     refused = refused or error
         for ref in plan.delete:
@@ -164,6 +164,12 @@ class Operator:
             await cluster.apply_status(_status_manifest(found, plan.status))
         for event in plan.events:
             await cluster.say(found, event, self._instance)
+
+
+def _can_wait(error: HTTPStatusError) -> bool:
+    """Whether the rest is made: the refused object is tried again with each pass. But a release whose
+    revision is stored nowhere must not begin."""
+    return code_of(error) in REFUSALS and "/controllerrevisions" not in error.request.url.path
 
 
 def _status_manifest(found: Manifest, status: Struct) -> Manifest:

@@ -76,6 +76,12 @@ def test_of_a_batch_that_has_done_very_much_only_cancels_are_taken_further(
     batch = b"".join([*map(records.place, takers), cancel])
     *first, canceled = records.results(placed_binary(taker, batch).body)
     *again, _ = records.results(placed_binary(taker, batch).body)
+    heavy = [order(market, "sell", "1", "100", display_quantity="0.001") for _ in range(60)]
+    placed_binary(maker, b"".join(map(records.place, heavy)))
+    much = [order(market, "buy", "2", "100") for _ in range(30)]
+    *_, repeated = records.results(
+        placed_binary(taker, b"".join(map(records.place, [*much, takers[0]]))).body
+    )
 
     assert (canceled.code, canceled.status) == (0, "canceled")
     done = [one for one in first if not one.code]
@@ -85,6 +91,8 @@ def test_of_a_batch_that_has_done_very_much_only_cancels_are_taken_further(
     assert [one.replayed for one in again] == [True] * len(done) + [False] * (30 - len(done))
     assert [one.order_id for one in again[: len(done)]] == [one.order_id for one in done]
     assert all((one.code, one.status) == (0, "filled") for one in again)
+    # Nothing is done for a retry, so it is never too much.
+    assert (repeated.replayed, repeated.order_id) == (True, first[0].order_id)
 
 
 def test_a_batch_gives_a_result_for_each_order_with_consecutive_numbers(

@@ -64,7 +64,7 @@ def test_a_retry_gets_the_first_reply_whatever_became_of_the_order(
 def test_a_retry_gets_the_first_reply_also_when_the_orders_date_has_passed(
     venue: RunningVenue, market: str, alice: Trader
 ) -> None:
-    at = str(now_ns(venue) + S // 2)
+    at = str(now_ns(venue) + 3 * S)
     order = {"symbol": market, "side": "buy", "type": "limit", "quantity": "1", "price": "100"}
     order |= {"time_in_force": "gtd", "expire_at": at}
     first = alice.post("/orders", order | {"client_order_id": "late"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -157,6 +158,23 @@ def test_many_subscriptions_go_on_after_the_line_was_lost(venue, url, ws_url):
 
     assert count > 100
     assert connections == 2
+
+
+def test_who_stops_waiting_for_a_stream_may_ask_for_it_again(venue, ws_url):
+    market, trader = venue.market(), venue.account("limits")
+
+    async def watch() -> Any:
+        async with Streams(ws_url, trader.token) as streams:
+            await first(streams.balances())
+            waiting = asyncio.ensure_future(anext(streams.ticker(market)))
+            # It has sent what it asks, and waits for the answer.
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            return await first(streams.ticker(market))
+
+    assert run(watch()).symbol == market
 
 
 @pytest.mark.parametrize("end", ["", "/", "/ws", "/ws/"])

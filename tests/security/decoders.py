@@ -29,6 +29,7 @@ from tradsys.codec.frame import (
     encode_frame,
     encode_payload,
 )
+from tradsys.codec.json_order import place_command
 from tradsys.core import messages as m
 
 NOW = 10**18
@@ -99,7 +100,7 @@ def _check_command(command: m.Command) -> None:
 
 
 def json_order(data: bytes) -> None:
-    with_problems(lambda: [json_v1.place_command(json_v1.decode_new_order(data), "alice", GRID, NOW, "id")])
+    with_problems(lambda: [place_command(json_v1.decode_new_order(data), "alice", GRID, NOW, "id")])
 
 
 def json_batch(data: bytes) -> None:

@@ -24,8 +24,14 @@ PATIENCE_S = 10.0
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
+    with serving(HEAD_S) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def serving(head_s: float) -> Iterator[int]:
     (port,) = free_ports(1)
-    process = subprocess.Popen([sys.executable, "-m", __name__, str(port)])
+    process = subprocess.Popen([sys.executable, "-m", __name__, str(port), str(head_s)])
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -79,6 +85,16 @@ def test_who_keeps_still_keeps_nobody_else_waiting(port: int, sent: bytes) -> No
         assert [answers(port, GET) for _ in range(6)] == [1] * 6
 
 
+def test_half_a_head_of_one_that_has_closed_its_side_is_not_waited_for() -> None:
+    with serving(60 * PATIENCE_S) as port, connected(port, GET[:-2]) as half, connected(port, GET) as whole:
+        half.shutdown(socket.SHUT_WR)
+        whole.shutdown(socket.SHUT_WR)
+
+        # It would be looked at again and again: what has come of it wakes whoever waits for more.
+        assert until_closed(half) == b""
+        assert until_closed(whole).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("trickles", [False, True])
 def test_a_head_that_does_not_end_is_cut(port: int, trickles: bool) -> None:
     with connected(port, b"GET / HTTP/1.1\r\nA: ") as connection:
@@ -108,7 +124,7 @@ def test_requests_are_answered_however_they_are_cut(port: int, cut: int) -> None
     assert answers(port, stream[:cut], stream[cut:], count=4) == 4
 
 
-def serve(port: int) -> int:
+def serve(port: int, head_s: float) -> int:
     from tradsys.adapters.query import server
 
     def app(environ, start_response):
@@ -116,11 +132,11 @@ def serve(port: int) -> int:
         start_response("200 OK", [("Content-Length", "2"), *closing])
         return [b"{}"]
 
-    server.HEAD_S = HEAD_S
+    server.HEAD_S = head_s
     return server.QueryServer(
         lambda place: app, HOST, port, started=lambda: None, forked=lambda: None, ended=lambda: None
     ).serve()
 
 
 if __name__ == "__main__":
-    sys.exit(serve(int(sys.argv[1])))
+    sys.exit(serve(int(sys.argv[1]), float(sys.argv[2])))

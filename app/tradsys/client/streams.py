@@ -224,6 +224,10 @@ class Streams:
         except Refused:
             del self._subscriptions[key]
             raise
+        except BaseException:
+            # Whoever stopped waiting does not read it either, should it be there after all.
+            self._leave(key)
+            raise
         return subscription
 
     def _leave(self, key: Key) -> None:

@@ -99,7 +99,7 @@ def _http_routes(venue: str, spec: VenueSpec) -> list[dict[str, Any]]:
             "apiVersion": HTTP_ROUTE[0],
             "kind": HTTP_ROUTE[1],
             "metadata": {
-                "name": f"{venue}-routes-{number}" if number > 1 else venue,
+                "name": f"{venue}.routes-{number}" if number > 1 else venue,
                 "labels": names.labels(venue, "route"),
             },
             "spec": {

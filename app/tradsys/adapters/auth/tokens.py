@@ -56,9 +56,9 @@ _HEADER_REFUSED = frozenset(("crit", "jku", "jwk", "x5u", "x5c", "b64", "cty", "
 
 _NO_TOKEN = Unauthorized(2001, "no bearer token")
 
-_VERIFIED, _REFUSED, _REVOKED, _LIMITED = (
+_VERIFIED, _REFUSED, _REVOKED, _LIMITED = [
     TOKENS.word(outcome) for outcome in ("verified", "refused", "revoked", "limited")
-)
+]
 
 
 class TokenVerifier:

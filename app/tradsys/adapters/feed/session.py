@@ -53,7 +53,8 @@ ORDERS_UNANSWERED_MAX = 256
 OWN_ORDERS_MAX = 20_000
 """Orders that a connection may leave to be canceled when it ends."""
 CANCEL_AGAIN_S = 0.5
-"""After this such a cancel that the engine has not taken is tried again."""
+CANCEL_AGAIN_S_MAX = 5.0
+"""After this such a cancel that the engine has not taken is tried again; each time after twice as long."""
 SOCKET_BYTES = 128 << 10
 """The kernel's share of the buffer; it keeps twice as much for its own bookkeeping."""
 PUBLIC_BYTES_MAX = 256 << 10
@@ -588,7 +589,7 @@ class Session(WSListener):
         order = self._hub.follower.shard.order(number)
         return order is not None and order.status in (NEW, PARTIALLY_FILLED)
 
-    def _cancel_left(self, number: int) -> None:
+    def _cancel_left(self, number: int, pause_s: float = CANCEL_AGAIN_S) -> None:
         """Cancel an order that ends with the connection; again while the engine does not take it."""
         hub = self._hub
         if self.identity is None or not self._is_open(number):
@@ -600,7 +601,8 @@ class Session(WSListener):
                 and said.code in (NOT_LEADER, PROCESSING_FAILED)
                 and not hub.stopping
             ):
-                asyncio.get_running_loop().call_later(CANCEL_AGAIN_S, self._cancel_left, number)
+                longer_s = min(2 * pause_s, CANCEL_AGAIN_S_MAX)
+                asyncio.get_running_loop().call_later(pause_s, self._cancel_left, number, longer_s)
 
         try:
             hub.entry.cancel_left(self.identity, number, again)

@@ -137,7 +137,7 @@ def read_order(body: bytes) -> NewOrder:
 
 
 def write_order(record: Applied, shard: str) -> bytes | None:
-    """As `json_v1.reply_bytes_of`, by way of a dict and ujson."""
+    """As `json_order.reply_bytes_of`, by way of a dict and ujson."""
     reply = reply_of(record, shard)
     if not isinstance(reply, OrderReply):
         return None

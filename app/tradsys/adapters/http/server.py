@@ -52,7 +52,7 @@ REQUESTS_A_TURN = 32
 ANSWERS_BYTES_A_TURN = 256 << 10
 """Of one connection, and at most one answer more: so much may have to wait for who does not read."""
 RELEASE_AFTER_NS = 1_000_000
-"""A turn that takes longer lets its first answers go before it goes on."""
+"""A turn that takes longer lets its first answers go, and takes one request of each who is left."""
 HEADS_KEPT = 1024
 HEAD_KEPT_BYTES_MAX = 4 << 10
 """Of each listener: 1,024 of the largest, with what they mean, are about 10 MiB."""
@@ -206,6 +206,7 @@ class Server:
         self._answered: list[_Connection] = []
         """With answers that wait for the commit."""
         self._unfinished: list[_Connection] = []
+        self._turn_began_ns = 0
         """With requests that wait for the next turn."""
         self._watched: deque[_Connection] = deque()
         """Every connection, in the order in which its deadline is looked at."""
@@ -289,7 +290,7 @@ class Server:
         if events or self._unfinished:
             self._turns.busy += 1
             self._look_at_clock()
-            started = time.perf_counter_ns()
+            started = self._turn_began_ns = time.perf_counter_ns()
             if self._unfinished:
                 unfinished, self._unfinished = self._unfinished, []
                 went_on = set()
@@ -374,19 +375,21 @@ class Server:
         start = count = size = 0
         try:
             while start < len(data) and not connection.closing:
-                if count == REQUESTS_A_TURN or size > ANSWERS_BYTES_A_TURN:
+                if count and (
+                    count == REQUESTS_A_TURN
+                    or size > ANSWERS_BYTES_A_TURN
+                    or time.perf_counter_ns() - self._turn_began_ns > RELEASE_AFTER_NS
+                ):
                     connection.needed = 0
                     self._unfinished.append(connection)
                     break
-                before = start
                 start, whole = self._answer_one(connection, data, start)
                 if not whole:
                     break
                 count += 1
                 if connection.answers:
                     size += len(connection.answers[-1])
-                if before:
-                    connection.deadline = self._now + self._limits.request_ms_max / 1000
+                connection.deadline = self._now + self._limits.request_ms_max / 1000
         except Refused as refused:
             self._refuse(connection, refused)
         if start < len(data) and not connection.closing:

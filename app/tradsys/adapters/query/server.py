@@ -34,6 +34,8 @@ UNREAD_S = 5
 LINGER_S = 1.0
 """How long who is hung up on may go on sending, so that it can read the answer."""
 
+_ESTABLISHED = 1
+"""The first byte of TCP_INFO, from Linux's tcp_states.h: neither side has closed."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -65,12 +67,15 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
         conn.due_s = getattr(conn, "due_s", None) or time.monotonic() + HEAD_S
         left = conn.due_s - time.monotonic()
         try:
+            # Asked first: what it sent before it closed its side may be whole.
+            ended = conn.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
             come = _come(conn)
             if come is None:
                 conn.due_s = None
                 super().enqueue_req(conn)
                 return
-            if not come or len(come) >= HEAD_BYTES_MAX or left <= 0:
+            # Half a head of one that has closed its side would wake the loop again and again.
+            if not come or ended or len(come) >= HEAD_BYTES_MAX or left <= 0:
                 if len(come) >= HEAD_BYTES_MAX:
                     conn.sock.send(_TOO_LARGE)
                 self._hang_up(conn)
