@@ -53,6 +53,8 @@ class Choice(Struct, forbid_unknown_fields=True):
     figure is not looked at any more"""
     counting: Literal["", "off", "on"] = ""
     """What counting costs: blocks of orders with it off or on, each beside one with it off."""
+    turn: int = 1
+    """So many orders are answered by one turn of the loop."""
     core_only: bool = False
     """Not the whole order but `Shard.apply`, over the model's flow with its cancels."""
     keyed: bool = False
@@ -139,8 +141,9 @@ def orders(place: Path, choice: Choice) -> Callable[[int], dict[str, float]]:
                 app(environ, start_response)
             if also is not None:
                 also()
-            commit()
-            each_turn()
+            if number % choice.turn == choice.turn - 1:
+                commit()
+                each_turn()
         assert not refused, refused[:3]
 
     some(choice.warm)
