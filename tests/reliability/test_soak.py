@@ -162,14 +162,23 @@ class Reader:
 
 
 def sides_of(venue: FeedVenue, symbol: str, depth: int, level: int = 2) -> Any:
-    """(bids, asks) of the engine, as the client's books have them."""
-    engine = venue.ok(venue.call("GET", f"/market/{symbol}/book?depth={depth}&level={level}"))
+    """(bids, asks) of the engine, as the client's books have them. Very many orders are told by `query`,
+    when it has followed."""
+    path = f"/market/{symbol}/book?depth={depth}&level={level}"
+    reply = venue.call("GET", path)
+    if reply.status == 307:
+        upto = int(reply.headers["x-seq"])
+        deadline = time.monotonic() + WAIT_S
+        while int((reply := venue.call("GET", path, port="query_port")).headers["x-read-seq"]) < upto:
+            assert time.monotonic() < deadline, "query does not follow"
+            time.sleep(0.1)
+    engine = venue.ok(reply)
     return tuple([tuple(row) for row in engine[side]] for side in ("bids", "asks"))
 
 
 @pytest.fixture
 def venue(tmp_path: Any) -> Iterator[FeedVenue]:
-    with feed_venue(tmp_path) as running:
+    with feed_venue(tmp_path, ("engine", "history", "feed", "query")) as running:
         yield running
 
 
