@@ -20,21 +20,12 @@ import msgspec
 from tradsys.client import calls
 from tradsys.client.calls import API, Amount, Call, T
 from tradsys.client.errors import Refused, Unreachable, refusal_of
-from tradsys.client.retrying import (
-    LOST,
-    NOT_LOOKED_UP,
-    NOT_SERVING,
-    UNKNOWN,
-    Patience,
-    code_of,
-    retry_after_of,
-)
+from tradsys.client.retrying import Patience
 from tradsys.client.sync import PATIENCE_S, TIMEOUT_S, outcomes_of
 from tradsys.codec.json_v1 import OrderReply
 from tradsys.codec.market_v1 import Book, Symbol, Ticker, Trades
 
 CONNECTIONS_MAX = 64
-UNAVAILABLE = 503
 
 
 class AsyncClient:
@@ -82,17 +73,9 @@ class AsyncClient:
                 response = await self._http.request(
                     call.method, self.url + call.target, content=call.body, headers=headers
                 )
-                status = response.status_code
-                code = code_of(response.content) if status >= 400 else LOST
-                if status < 500 or (call.method == "GET" and status != UNAVAILABLE):
-                    if patience.unknown and code in NOT_LOOKED_UP:
-                        raise Unreachable(self.url, f"the last answer was {code}", outcome_unknown=True)
-                    return response
-                patience.unknown |= code != NOT_SERVING and call.method != "GET"
-                pause_s = patience.pause_s(retry_after_of(response.headers.get("retry-after", "")))
+                status, after = response.status_code, response.headers.get("retry-after", "")
+                pause_s = patience.after_answer(self.url, call.method, status, response.content, after)
                 if pause_s is None:
-                    if patience.unknown and code != UNKNOWN:
-                        raise Unreachable(self.url, f"HTTP status {status}", patience.unknown)
                     return response
             except httpx.TransportError as fault:
                 sent = not isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)

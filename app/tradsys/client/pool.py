@@ -114,11 +114,18 @@ def _retry_after_s(failure: Refused | Unreachable) -> float:
 _READS = ("GetOrder", "ListOrders")
 
 
-def _ended_by(target: str, failure: Refused | Unreachable, patience: Patience) -> Refused | Unreachable:
-    """What a call fails with that is not repeated any more."""
+def _pause_after(target: str, failure: Refused | Unreachable, patience: Patience) -> float:
+    """How long to wait before a call that failed is repeated. Raises what it ends with if it is not."""
+    if isinstance(failure, Unreachable):
+        patience.unknown |= failure.outcome_unknown
+    else:
+        patience.unknown |= isinstance(failure, OutcomeUnknown)
+    pause_s = patience.pause_s(_retry_after_s(failure)) if _may_repeat(failure) else None
+    if pause_s is not None:
+        return pause_s
     if isinstance(failure, Refused) and patience.unknown and failure.code in NOT_LOOKED_UP:
-        return Unreachable(target, f"the last answer was {failure}", outcome_unknown=True)
-    return failure
+        raise Unreachable(target, f"the last answer was {failure}", outcome_unknown=True)
+    raise failure
 
 
 class OrderPool:
@@ -178,14 +185,7 @@ class OrderPool:
                 )
             except grpc.RpcError as error:
                 failure = failure_of(self.target, error, name in _READS)
-            if isinstance(failure, Unreachable):
-                patience.unknown |= failure.outcome_unknown
-            else:
-                patience.unknown |= isinstance(failure, OutcomeUnknown)
-            pause_s = patience.pause_s(_retry_after_s(failure)) if _may_repeat(failure) else None
-            if pause_s is None:
-                raise _ended_by(self.target, failure, patience)
-            time.sleep(pause_s)
+            time.sleep(_pause_after(self.target, failure, patience))
 
     def place(self, order: pb.PlaceOrderRequest) -> pb.OrderResult:
         reply: pb.OrderResult = self._call("PlaceOrder", _with_key(order))
@@ -310,14 +310,7 @@ class AsyncOrderPool:
                 )
             except grpc.aio.AioRpcError as error:
                 failure = failure_of(self.target, error, name in _READS)
-            if isinstance(failure, Unreachable):
-                patience.unknown |= failure.outcome_unknown
-            else:
-                patience.unknown |= isinstance(failure, OutcomeUnknown)
-            pause_s = patience.pause_s(_retry_after_s(failure)) if _may_repeat(failure) else None
-            if pause_s is None:
-                raise _ended_by(self.target, failure, patience)
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(_pause_after(self.target, failure, patience))
 
     async def place(self, order: pb.PlaceOrderRequest) -> pb.OrderResult:
         reply: pb.OrderResult = await self._call("PlaceOrder", _with_key(order))

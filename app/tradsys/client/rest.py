@@ -22,17 +22,8 @@ from tradsys.client.errors import Unreachable as Unreachable
 from tradsys.client.errors import refusal_of
 from tradsys.client.http import Connection, Response
 from tradsys.client.records import RECORDS_TYPE, Result, results
-from tradsys.client.retrying import (
-    LOST,
-    NOT_LOOKED_UP,
-    NOT_SERVING,
-    UNKNOWN,
-    Patience,
-    code_of,
-    retry_after_of,
-)
+from tradsys.client.retrying import Patience
 
-RETRY_STATUS = 503
 PATIENCE_S = 1.0
 
 
@@ -128,24 +119,17 @@ class RestClient:
             headers += f"Authorization: Bearer {self._token}\r\n"
         patience = Patience(self._patience_s if repeatable else 0.0)
         while True:
-            # A connection that has been idle may have been closed by the other side; the request was
-            # never read then, and a new connection is no second attempt.
+            # A connection that has been idle may have been closed by the other side; the request was hardly
+            # read then, and a new connection needs no patience.
             reused = self._connection.is_open
             sent = False
             try:
                 self._connection.send(method, target, headers, payload)
                 sent = True
                 response = self._connection.receive()
-                code = code_of(response.body) if response.status >= 400 else LOST
-                if response.status < 500 or (method == "GET" and response.status != RETRY_STATUS):
-                    if patience.unknown and code in NOT_LOOKED_UP:
-                        raise Unreachable(self.url, f"the last answer was {code}", outcome_unknown=True)
-                    return response
-                patience.unknown |= code != NOT_SERVING and method != "GET"
-                pause_s = patience.pause_s(retry_after_of(response.headers.get("retry-after", "")))
+                after = response.headers.get("retry-after", "")
+                pause_s = patience.after_answer(self.url, method, response.status, response.body, after)
                 if pause_s is None:
-                    if patience.unknown and code != UNKNOWN:
-                        raise Unreachable(self.url, f"HTTP status {response.status}", patience.unknown)
                     return response
             except OSError as fault:
                 patience.unknown |= sent and method != "GET"

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from tradsys.client.errors import Unreachable
+
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Before the second, third, … attempt; the last one again and again."""
 JITTER = 0.25
@@ -36,7 +38,24 @@ class Patience:
         pause *= 1 + JITTER * (2 * random.random() - 1)
         return min(max(pause, retry_after_s), left)
 
+    def after_answer(self, url: str, method: str, status: int, body: bytes, retry_after: str) -> float | None:
+        """How long to wait before the next attempt of a REST call; None: this answer is the last.
 
+        Raises Unreachable if it tells nothing of an attempt before that may have been served.
+        """
+        code = code_of(body) if status >= 400 else LOST
+        if status < 500 or (method == "GET" and status != UNAVAILABLE):
+            if self.unknown and code in NOT_LOOKED_UP:
+                raise Unreachable(url, f"the last answer was {code}", outcome_unknown=True)
+            return None
+        self.unknown |= code != NOT_SERVING and method != "GET"
+        pause_s = self.pause_s(retry_after_of(retry_after))
+        if pause_s is None and self.unknown and code != UNKNOWN:
+            raise Unreachable(url, f"HTTP status {status}", outcome_unknown=True)
+        return pause_s
+
+
+UNAVAILABLE = 503
 LOST, UNKNOWN, NOT_SERVING = 0, 1001, 1020
 NOT_LOOKED_UP = frozenset((NOT_SERVING, 2001, 2002, 3029))
 """Refused like this before the venue looks whether it has done the same already."""

@@ -150,9 +150,7 @@ def orders_of(grid: Grid, market: Market, side: int, levels_max: int, shard: str
 def orders_within(market: Market, levels_max: int) -> int:
     """How many orders the best levels of both sides have."""
     book = market.book
-    return sum(
-        half.levels[rank].count for half in (book.bids, book.asks) for rank in half.best_ranks(levels_max)
-    )
+    return sum(orders for half in (book.bids, book.asks) for _, _, orders in half.depth(levels_max))
 
 
 def book_of(

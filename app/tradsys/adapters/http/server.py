@@ -206,8 +206,8 @@ class Server:
         self._answered: list[_Connection] = []
         """With answers that wait for the commit."""
         self._unfinished: list[_Connection] = []
-        self._turn_began_ns = 0
         """With requests that wait for the next turn."""
+        self._turn_began_ns = 0
         self._watched: deque[_Connection] = deque()
         """Every connection, in the order in which its deadline is looked at."""
         self._next_watch = 0.0
