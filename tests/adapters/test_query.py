@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -23,14 +26,16 @@ from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.sqlite import Pragmas
 from tradsys.adapters.http.app import create_app
 from tradsys.adapters.http.edge import Edge
+from tradsys.adapters.query import app as query
 from tradsys.adapters.query.app import RevocationsFollowed, query_routes
+from tradsys.adapters.query.server import THREADS
 from tradsys.codec.decimals import amount_of, text_of
 from tradsys.codec.errors import ERRORS
 from tradsys.codec.frame import encode_payload
 from tradsys.codec.json_v1 import OrderReply, encode, reply_of_order
 from tradsys.codec.market_v1 import book_of
 from tradsys.core.candles import INTERVALS
-from tradsys.core.messages import DefineAccount, RevokeToken
+from tradsys.core.messages import DefineAccount, PlaceOrder, RevokeToken
 from tradsys.venue.ports import Entry, Frame
 
 KEY = HmacKey(b"k" * 32)
@@ -58,13 +63,16 @@ class World:
             lambda: (12, 11, 3),
             close_after=lambda environ, set_header: set_header("Connection", "close"),
         )
-        self.client = falcon.testing.TestClient(create_app(edge, query_routes("a", past)))
+        self.published = 0
+        routes = query_routes("a", past, lambda: self.published)
+        self.client = falcon.testing.TestClient(create_app(edge, routes))
 
     def fill(self, seed: int, commands: int) -> None:
         self.recording = Recording(seed)
         self.model = ReadModel(self.path, PRAGMAS, [0] * metrics.WORDS_USED)
         frames = self.recording.record(commands)
         self.model.write(frames, b"")
+        self.published = self.model.position.seq
         self.shard = self.recording.shard
 
     def get(self, path: str, account: str = "", scope: str = "read", **params: str):
@@ -330,6 +338,122 @@ def test_before_history_has_written_anything_clients_are_asked_to_come_again(tmp
     reply = World(tmp_path).get("/orders", "demo")
 
     assert (reply.status_code, reply.json["code"], reply.headers["retry-after"]) == (503, 1020, "1")
+
+
+@pytest.fixture
+def behind(tmp_path, monkeypatch):
+    """A read model that waits for frames which the engine has published already."""
+    monkeypatch.setattr(query, "BEHIND_S", 0.05)
+    world = World(tmp_path)
+    world.fill(7, 1_500)
+    world.unread = world.recording.record(200)
+    world.published = last_seq(world.unread[-1])
+    return world
+
+
+@contextmanager
+def catching_up(world, monkeypatch):
+    """The frames are written while whoever asks within the block waits."""
+    monkeypatch.setattr(query, "BEHIND_S", 60.0)
+    writing = threading.Timer(0.1, lambda: world.model.write(world.unread, b""))
+    # The connection is for one thread at a time, and this one waits.
+    writing.start()
+    yield
+    writing.join()
+
+
+def orders_to_come(world) -> list[tuple[int, str]]:
+    """(number, account) of the orders in what is unread."""
+    return [
+        (seq, entry.command.account)
+        for frame in world.unread
+        for seq, entry in enumerate(frame.entries, frame.first_seq)
+        if isinstance(entry.command, PlaceOrder)
+    ]
+
+
+def come_again(reply) -> bool:
+    said = reply.status_code, reply.json.get("code"), reply.headers.get("retry-after")
+    return said == (503, 1020, "1")
+
+
+def test_an_order_that_has_not_come_yet_is_not_denied(behind):
+    placed = orders_to_come(behind)
+    number, owner = placed[-1]
+    other = next(account for account in behind.shard.accounts if account != owner)
+
+    # The same to everybody: nobody learns whose it is.
+    for account in (owner, other):
+        reply = behind.get(f"/orders/a-{number}", account)
+        assert come_again(reply), reply.json
+        assert reply.headers["x-read-seq"] == str(behind.model.position.seq)
+    assert come_again(behind.get("/orders/by-client/not-here-yet", owner))
+    assert behind.get(f"/orders/a-{behind.published + 1}", owner).status_code == 404
+    behind.model.write(behind.unread, b"")
+    assert behind.get(f"/orders/a-{number}", owner).json["order_id"] == f"a-{number}"
+    assert behind.get(f"/orders/a-{number}", other).status_code == 404
+    assert behind.get("/orders/by-client/not-here-yet", owner).status_code == 404
+
+
+def test_an_order_is_waited_for_while_the_read_model_comes_to_it(behind, monkeypatch):
+    number, owner = orders_to_come(behind)[-1]
+
+    with catching_up(behind, monkeypatch):
+        reply = behind.get(f"/orders/a-{number}", owner)
+
+    assert (reply.status_code, reply.json["order_id"]) == (200, f"a-{number}")
+
+
+def test_an_order_that_may_have_been_closed_since_is_not_told_as_open(behind, monkeypatch):
+    was_open = set(behind.model.db.execute("SELECT id, account FROM orders WHERE status IN (1, 2)"))
+    number, owner = next(
+        (order.id, order.account.name)
+        for account in behind.shard.accounts
+        for order in behind.orders(account, is_open=False)
+        if (order.id, order.account.name) in was_open
+    )
+    closed, closed_by = behind.model.db.execute("SELECT id, account FROM orders WHERE status = 4").fetchone()
+
+    assert come_again(behind.get(f"/orders/a-{number}", owner))
+    assert behind.get(f"/orders/a-{closed}", closed_by).json["status"] == "canceled"
+    with catching_up(behind, monkeypatch):
+        reply = behind.get(f"/orders/a-{number}", owner)
+    assert reply.json["status"] not in ("new", "partially_filled")
+
+
+def test_a_page_does_not_skip_what_the_engine_named_and_has_not_come_yet(behind, monkeypatch):
+    trades = [event[1] for _, _, _, event in behind.shard.markets["BTC-USD"].trades]
+    known = behind.get("/market/BTC-USD/trades", limit="1").json["items"][0]["trade_id"]
+    # As the engine says it, which has sent the trades from there on.
+    cursor = next(number for number in reversed(trades) if number > known + 3)
+    _, owner = orders_to_come(behind)[0]
+    pages = {
+        "/market/BTC-USD/trades": {"cursor": str(cursor)},
+        "/orders": {"cursor": f"a-{behind.published}"},
+    }
+
+    for path, params in pages.items():
+        assert come_again(behind.get(path, owner, **params)), path
+    assert behind.get("/market/BTC-USD/trades", cursor=str(known)).status_code == 200
+    with catching_up(behind, monkeypatch):
+        items = behind.get("/market/BTC-USD/trades", cursor=str(cursor), limit="3").json["items"]
+    assert [trade["trade_id"] for trade in items] == [one for one in reversed(trades) if one < cursor][:3]
+
+
+def test_a_symbol_that_may_be_new_is_not_denied(behind):
+    for path in ("/market/NEW-USD/trades", "/market/NEW-USD/candles", "/market/NEW-USD/book"):
+        assert come_again(behind.get(path)), path
+
+
+def test_those_who_wait_leave_a_thread_to_others(behind, monkeypatch):
+    number, owner = orders_to_come(behind)[-1]
+    assert query.BEHIND_AT_ONCE < THREADS
+
+    with catching_up(behind, monkeypatch), ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(lambda _: behind.get(f"/orders/a-{number}", owner), range(20)))
+
+    assert sum(come_again(reply) for reply in replies if reply.status_code != 200) >= 1
+    assert sum(reply.status_code == 200 for reply in replies) >= query.BEHIND_AT_ONCE
 
 
 def test_a_revoked_token_is_refused_within_a_second(tmp_path):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -86,6 +90,47 @@ def test_fills_and_trades_are_found_with_their_cursors(venue: RunningVenue) -> N
     assert trades == recent
 
 
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def test_what_the_engine_has_let_go_is_never_denied_while_history_is_behind(venue: RunningVenue) -> None:
+    market, alice, bob = venue.market(), venue.account("limits"), venue.account("limits")
+    rests = alice.placed(market, "buy", "1", "1")["order_id"]
+    for price in ("100", "101"):
+        alice.placed(market, "sell", "1", price)
+        seen = bob.placed(market, "buy", "1", price)["seq"]
+    followed(alice, "/fills", seen)
+
+    with stopped(venue.processes["history"]):
+        canceled = venue.ok(alice.delete(f"/orders/{rests}"))
+        for price in ("102", "103", "104"):
+            alice.placed(market, "sell", "1", price)
+            filled = bob.placed(market, "buy", "1", price, client_order_id=f"bid-{price}")
+        page = venue.ok(bob.get(f"/market/{market}/trades?limit=2"))
+        forget(venue)
+        ways = {
+            f"/orders/{rests}": alice,
+            f"/orders/{filled['order_id']}": bob,
+            f"/market/{market}/trades?limit=2&cursor={page['next_cursor']}": bob,
+        }
+        for path, trader in ways.items():
+            assert trader.get(path).status == 307
+            asked = {"Authorization": f"Bearer {trader.token}"}
+            reply = venue.send("GET", API + path, headers=asked, port=venue.ports["query_port"])
+            assert (reply.status, reply.code, reply.headers.get("retry-after")) == (503, 1020, "1"), path
+            venue.described("query_port").hold("GET", API + path, reply)
+
+    found = [followed(trader, path, 0).json for path, trader in ways.items()]
+    assert found[:2] == [canceled, filled]
+    assert [trade["price"] for trade in page["items"] + found[2]["items"]] == ["104", "103", "102", "101"]
+
+
 def test_candles_and_deep_books_are_where_the_engine_sends_for_them(venue: RunningVenue) -> None:
     market, alice, bob = venue.market(), venue.account("limits"), venue.account("limits")
     for price in range(1, 151):
@@ -129,7 +174,7 @@ def test_query_answers_what_its_document_describes_and_nothing_else(venue: Runni
             described.hold(method, prefix + concrete, reply)
         open_to_all = venue.send("GET", concrete, port=port).status == 200
         assert open_to_all == (not item["get"]["security"])
-    routed = {path for path, _ in query_routes("a", None)} | {f"{API}/openapi.json"}
+    routed = {path for path, _ in query_routes("a", None, int)} | {f"{API}/openapi.json"}
     assert described.document["paths"].keys() == routed
 
 

@@ -75,7 +75,8 @@ def serve_query(settings: Settings) -> int:
             access_log=log,
             close_after=close_header,
         )
-        app = create_app(edge, query_routes(settings.shard, past), describe=True, operations=OPERATIONS)
+        routes = query_routes(settings.shard, past, lambda: page.published_seq)
+        app = create_app(edge, routes, describe=True, operations=OPERATIONS)
         reached = addresses(settings)
         for path, resource in console_routes(reached.engine, reached.streams):
             app.add_route(path, resource)

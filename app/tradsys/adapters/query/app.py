@@ -2,6 +2,11 @@
 
 The engine sends clients here (307) for what it has no longer in memory. Answers are as old as the read
 model: `X-Read-Seq` says which command it has reached, `X-Durable-Seq` which ones are on the disk.
+
+But nothing is said to be absent that may only not have come here yet. Who asks can know of no command later
+than `published_seq`, which engine and query share: an order that is not there, one that is there as open,
+and a page that goes on from something the read model does not have, are looked at again until it has come
+so far; after a short while the answer is 1020.
 """
 
 from __future__ import annotations
@@ -11,8 +16,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from threading import BoundedSemaphore
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 from falcon import Response
@@ -64,10 +70,19 @@ LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
 INTERVAL_DEFAULT = "1m"
 REVOCATIONS_EVERY_NS = 250_000_000
 """How old a worker's knowledge of revoked tokens may be, beside the read model's own age."""
+BEHIND_S = 0.5
+"""How long a question waits for a read model that is behind; by itself it is so for some 50 ms."""
+BEHIND_AGAIN_S = 0.01
+"""How often it looks meanwhile."""
+BEHIND_AT_ONCE = 3
+"""Questions that wait in one worker: fewer than its threads, so that nobody keeps all of them waiting."""
 
 STATUSES = {"open": OPEN} | {word: status for status, word in m.STATUS_WORDS.items()}
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _FILL_CURSOR = re.compile(r"([1-9][0-9]{0,18})-([1-9][0-9]{0,18})", re.ASCII)
+
+
+T = TypeVar("T")
 
 
 class OrderPage(Struct):
@@ -126,16 +141,20 @@ class RevocationsFollowed:
                 self._seen_seq = seq
 
 
-def query_routes(shard: str, past: Past) -> list[tuple[str, Any]]:
-    """(path, resource), for the app that all REST processes of the venue are made of."""
+def query_routes(shard: str, past: Past, published: Callable[[], int]) -> list[tuple[str, Any]]:
+    """(path, resource), for the app that all REST processes of the venue are made of.
+
+    `published` gives the last command that anybody may have heard of.
+    """
+    reading = Reading(past, published)
     return [
-        ("/api/v1/orders", OrdersResource(shard, past)),
-        ("/api/v1/orders/{order_id}", OrderResource(shard, past)),
-        ("/api/v1/orders/by-client/{client_order_id}", ByClientResource(shard, past)),
-        ("/api/v1/fills", FillsResource(shard, past)),
-        ("/api/v1/market/{symbol}/trades", TradesResource(shard, past)),
-        ("/api/v1/market/{symbol}/candles", CandlesResource(shard, past)),
-        ("/api/v1/market/{symbol}/book", BookResource(shard, past)),
+        ("/api/v1/orders", OrdersResource(shard, reading)),
+        ("/api/v1/orders/{order_id}", OrderResource(shard, reading)),
+        ("/api/v1/orders/by-client/{client_order_id}", ByClientResource(shard, reading)),
+        ("/api/v1/fills", FillsResource(shard, reading)),
+        ("/api/v1/market/{symbol}/trades", TradesResource(shard, reading)),
+        ("/api/v1/market/{symbol}/candles", CandlesResource(shard, reading)),
+        ("/api/v1/market/{symbol}/book", BookResource(shard, reading)),
     ]
 
 
@@ -149,6 +168,63 @@ def _view(past: Past) -> Iterator[PastView]:
         raise Problem(NOT_LEADER, "history is not ready yet; try again", retry_after_s=1) from None
 
 
+class Behind(Exception):
+    """The read model may not have come yet to what is asked for."""
+
+
+class Asked(Struct, frozen=True):
+    """A view, and what whoever asks may know."""
+
+    view: PastView
+    published: int
+    """The last command that had been published when the question came."""
+
+    def reaches(self, seq: int = NEWEST) -> None:
+        """Raises Behind unless the view has the command `seq`, as far as that can be known of at all."""
+        if self.view.seq < min(seq, self.published):
+            raise Behind
+
+    def known_symbol(self, symbol: str) -> str:
+        """Raises Problem 1003, Behind."""
+        if not self.view.has_symbol(symbol):
+            self.reaches()
+            raise Problem(UNKNOWN_SYMBOL)
+        return symbol
+
+
+class Reading:
+    """Asks the read model, and for a moment again while it is behind. Threads share it."""
+
+    def __init__(self, past: Past, published: Callable[[], int]) -> None:
+        self._past = past
+        self._published = published
+        self._waiting = BoundedSemaphore(BEHIND_AT_ONCE)
+
+    def first(self, look: Callable[[Asked], T]) -> T:
+        """What `look` finds in the first view for which it does not raise Behind. Raises Problem 1020."""
+        published = self._published()
+        try:
+            return self._look(look, published)
+        except Behind:
+            pass
+        if self._waiting.acquire(blocking=False):
+            try:
+                end = time.monotonic() + BEHIND_S
+                while time.monotonic() < end:
+                    time.sleep(BEHIND_AGAIN_S)
+                    try:
+                        return self._look(look, published)
+                    except Behind:
+                        continue
+            finally:
+                self._waiting.release()
+        raise Problem(NOT_LEADER, "history has not come so far yet; try again", retry_after_s=1)
+
+    def _look(self, look: Callable[[Asked], T], published: int) -> T:
+        with _view(self._past) as view:
+            return look(Asked(view, published))
+
+
 class Question(ABC):
     """What all resources here are: a GET that is answered from one view, and says how far it reaches."""
 
@@ -157,36 +233,45 @@ class Question(ABC):
     parameters: tuple[str, ...] = ()
     """Of the query string."""
 
-    def __init__(self, shard: str, past: Past) -> None:
+    def __init__(self, shard: str, reading: Reading) -> None:
         self.shard = shard
-        self._past = past
+        self._reading = reading
 
     def on_get(self, req: Any, resp: Response, **path: str) -> None:
         _known_parameters(req, self.parameters)
-        with _view(self._past) as view:
-            resp.set_header("X-Read-Seq", str(view.seq))
-            resp.content_type = falcon.MEDIA_JSON
-            resp.data = encode(self.answer(view, req, *path.values()))
+
+        def look(asked: Asked) -> bytes:
+            resp.set_header("X-Read-Seq", str(asked.view.seq))
+            return encode(self.answer(asked, req, *path.values()))
+
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = self._reading.first(look)
 
     @abstractmethod
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
-        """The body; `named` is the order or symbol that the path names. Raises Problem."""
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
+        """The body; `named` is the order or symbol that the path names. Raises Problem, Behind."""
 
 
 class OrderResource(Question):
     """GET /orders/{order_id}"""
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         number = order_number(named, self.shard)
-        return _order_text(view.order(req.account, number) if number else None, self.shard)
+        # An order's number is that of the command that placed it: there can't be a later one.
+        if number <= asked.published:
+            asked.reaches(number)
+        found = asked.view.order(req.account, number) if number else None
+        return _order_text(_as_of_now(asked, found), self.shard)
 
 
 class ByClientResource(Question):
     """GET /orders/by-client/{client_order_id}"""
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
-        name = client_order_id_of(named)
-        return _order_text(view.order_by_client(req.account, name), self.shard)
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
+        found = asked.view.order_by_client(req.account, client_order_id_of(named))
+        if found is None:
+            asked.reaches()
+        return _order_text(_as_of_now(asked, found), self.shard)
 
 
 class OrdersResource(Question):
@@ -194,7 +279,7 @@ class OrdersResource(Question):
 
     parameters = ("symbol", "status", "cursor", "limit")
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         word = req.get_param("status", default="")
         if word and word not in STATUSES:
             raise Problem(INVALID_REQUEST, f"status is one of {', '.join(STATUSES)}", {"field": "status"})
@@ -202,8 +287,10 @@ class OrdersResource(Question):
         before = NEWEST if cursor is None else order_number(cursor, self.shard)
         if not before:
             raise _bad_cursor()
-        limit, symbol = _count(req, "limit"), _symbol_filter(req, view)
-        page = view.orders(
+        limit, symbol = _count(req, "limit"), _symbol_filter(req, asked)
+        if cursor is not None:
+            asked.reaches(before - 1)
+        page = asked.view.orders(
             req.account, symbol=symbol, status=STATUSES.get(word, 0), before=before, limit=limit
         )
         following = f"{self.shard}-{page.before}" if page.before else None
@@ -215,15 +302,15 @@ class FillsResource(Question):
 
     parameters = ("symbol", "cursor", "limit")
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         before = (NEWEST, 0)
         cursor = req.get_param("cursor")
         if cursor is not None:
             found = _FILL_CURSOR.fullmatch(cursor)
             if found is None or max(before := (int(found[1]), int(found[2]))) > NEWEST:
                 raise _bad_cursor()
-        limit, symbol = _count(req, "limit"), _symbol_filter(req, view)
-        page = view.fills(req.account, symbol=symbol, before=before, limit=limit)
+        limit, symbol = _count(req, "limit"), _symbol_filter(req, asked)
+        page = asked.view.fills(req.account, symbol=symbol, before=before, limit=limit)
         following = f"{page.before[0]}-{page.before[1]}" if page.before else None
         return FillPage([_fill_text(item, self.shard) for item in page.items], following)
 
@@ -234,10 +321,15 @@ class TradesResource(Question):
     needs = PUBLIC
     parameters = ("cursor", "limit")
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         before = _number(req, "cursor", NEWEST, _bad_cursor())
         limit = _count(req, "limit")
-        symbol = _known_symbol(view, named)
+        view, symbol = asked.view, asked.known_symbol(named)
+        if before < NEWEST:
+            # The engine's own pages come first: what they end with may not be here yet, nor what is before.
+            newest = view.trades(symbol, limit=1).items
+            if not newest or newest[0].trade_id < before:
+                asked.reaches()
         page = view.trades(symbol, before=before, limit=limit)
         following = str(page.before) if page.before else None
         return Trades([_trade_text(item) for item in page.items], following)
@@ -249,7 +341,7 @@ class CandlesResource(Question):
     needs = PUBLIC
     parameters = ("interval", "start", "end", "cursor", "limit")
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         interval = req.get_param("interval", default=INTERVAL_DEFAULT)
         if interval not in INTERVALS:
             raise Problem(
@@ -259,8 +351,8 @@ class CandlesResource(Question):
         end = _number(req, "end", NEWEST, _bad_time("end"))
         before = _number(req, "cursor", NEWEST, _bad_cursor())
         limit = _count(req, "limit")
-        symbol = _known_symbol(view, named)
-        page = view.candles(
+        symbol = asked.known_symbol(named)
+        page = asked.view.candles(
             symbol, INTERVALS[interval], start_ns=start, before_ns=min(end, before), limit=limit
         )
         following = str(page.before) if page.before else None
@@ -268,17 +360,17 @@ class CandlesResource(Question):
 
 
 class BookResource(Question):
-    """GET /market/{symbol}/book?depth&level; needs no token"""
+    """GET /market/{symbol}/book; needs no token"""
 
     needs = PUBLIC
     parameters = ("depth", "level")
 
-    def answer(self, view: PastView, req: Any, named: str = "") -> Struct:
+    def answer(self, asked: Asked, req: Any, named: str = "") -> Struct:
         depth = _count(req, "depth")
         level = req.get_param("level", default="2")
         if level not in ("2", "3"):
             raise Problem(INVALID_REQUEST, "level is 2 or 3", {"field": "level"})
-        symbol = _known_symbol(view, named)
+        view, symbol = asked.view, asked.known_symbol(named)
         past = view.book(symbol, max(depth, CHECKSUM_LEVELS))
         bids, asks = _levels_text(past, past.bids), _levels_text(past, past.asks)
         checksum, ts = checksum_of(bids, asks), str(past.time_ns)
@@ -287,6 +379,14 @@ class BookResource(Question):
         past = view.book(symbol, depth, orders=True)
         bid_orders, ask_orders = (_orders_text(past, half, self.shard) for half in (past.bids, past.asks))
         return OrderBook(symbol, view.seq, past.epoch, ts, checksum, bid_orders, ask_orders)
+
+
+def _as_of_now(asked: Asked, found: PastOrder | None) -> PastOrder | None:
+    """An order as it is. Raises Behind: it may have been closed since, as the engine, which has let it go,
+    knows; a closed one never changes."""
+    if found is not None and found.order.status in (m.NEW, m.PARTIALLY_FILLED):
+        asked.reaches()
+    return found
 
 
 # --- text -------------------------------------------------------------------------------------------
@@ -372,17 +472,10 @@ def _count(req: falcon.Request, name: str) -> int:
     return count
 
 
-def _symbol_filter(req: falcon.Request, view: PastView) -> str:
+def _symbol_filter(req: falcon.Request, asked: Asked) -> str:
     """A symbol that is known, or "" for any."""
     symbol = req.get_param("symbol", default="")
-    return _known_symbol(view, symbol) if symbol else ""
-
-
-def _known_symbol(view: PastView, symbol: str) -> str:
-    """Raises Problem 1003."""
-    if not view.has_symbol(symbol):
-        raise Problem(UNKNOWN_SYMBOL)
-    return symbol
+    return asked.known_symbol(symbol) if symbol else ""
 
 
 def _bad_cursor() -> Problem:
