@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.feed.feed_venue import Client, FeedVenue, feed_venue, until
+from tests.adapters.server_process import HOST
+from tests.conftest import RATE_LIMIT
+from tests.feed.feed_venue import WAIT_S, Client, FeedVenue, until
 from tests.feed.test_orders import order
-
-RATE = 10
-
-
-@pytest.fixture(scope="module")
-def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeedVenue]:
-    directory = tmp_path_factory.mktemp("venue")
-    with feed_venue(directory, ("engine", "history", "feed"), rate_limit_per_s=RATE) as running:
-        yield running
+from tradsys.adapters.feed.session import CANCEL_AGAIN_S
 
 
 def watched(venue: FeedVenue, token: str) -> Client:
@@ -44,20 +36,38 @@ def leave(venue: FeedVenue, token: str, symbol: str, count: int) -> Client:
     return client
 
 
-def test_a_rate_limit_keeps_no_order_open_that_ends_with_its_connection(venue: FeedVenue) -> None:
-    symbol, trader = venue.market(), venue.account(mode="limits")
-    with watched(venue, trader.token) as watcher:
-        leave(venue, trader.token, symbol, 2 * RATE).close()
+def test_a_rate_limit_keeps_no_order_open_that_ends_with_its_connection(limited: FeedVenue) -> None:
+    symbol, trader = limited.market(), limited.account(mode="limits")
+    with watched(limited, trader.token) as watcher:
+        leave(limited, trader.token, symbol, 2 * RATE_LIMIT).close()
 
-        until(lambda: canceled(watcher) == 2 * RATE, "orders are still open")
+        until(lambda: canceled(watcher) == 2 * RATE_LIMIT, "orders are still open")
 
 
-def test_orders_that_end_while_the_engine_is_away_end_when_it_is_back(venue: FeedVenue) -> None:
-    symbol, trader = venue.market(), venue.account(mode="limits")
-    with watched(venue, trader.token) as watcher:
-        leaver = leave(venue, trader.token, symbol, 3)
-        venue.kill9("engine")
+def test_orders_that_end_while_the_engine_is_away_end_when_it_is_back(limited: FeedVenue) -> None:
+    symbol, trader = limited.market(), limited.account(mode="limits")
+    with watched(limited, trader.token) as watcher:
+        leaver = leave(limited, trader.token, symbol, 3)
+        limited.kill9("engine")
         leaver.close()
-        venue.start()
+        limited.start()
 
         until(lambda: canceled(watcher) == 3, "orders are still open")
+
+
+def test_an_engine_that_stays_away_is_asked_at_growing_distances(limited: FeedVenue) -> None:
+    symbol, trader = limited.market(), limited.account(mode="limits")
+    leaver = leave(limited, trader.token, symbol, 1)
+    limited.kill9("engine")
+    asked: list[float] = []
+    # In its place somebody who only takes note of who calls.
+    with socket.create_server((HOST, limited.ports["internal_port"])) as nobody:
+        nobody.settimeout(WAIT_S)
+        leaver.close()
+        while len(asked) < 4:
+            nobody.accept()[0].close()
+            asked.append(time.monotonic())
+    limited.start()
+
+    # One, two and four times the first pause. No machine is so busy that a pause gets shorter.
+    assert asked[3] - asked[0] > 5 * CANCEL_AGAIN_S

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import grpc
 import pytest
 
-from tests.api.venue_process import RunningVenue, running_venue
+from tests.feed.feed_venue import FeedVenue
 from tests.gateway.over_grpc import Caller, Failed, limit
 
-RATE = 5
 
-
-@pytest.fixture(scope="module")
-def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVenue]:
-    directory = tmp_path_factory.mktemp("venue")
-    with running_venue(directory, ("engine", "history", "gateway"), rate_limit_per_s=RATE) as venue:
-        yield venue
-
-
-def test_a_stream_goes_on_while_its_account_sends_more_than_it_may(limited: RunningVenue) -> None:
+def test_a_stream_goes_on_while_its_account_sends_more_than_it_may(limited: FeedVenue) -> None:
     market, alice = limited.market(), limited.account("limits")
     refused = placed = 0
     with Caller(limited, alice.token) as a:
@@ -44,7 +34,7 @@ def test_a_stream_goes_on_while_its_account_sends_more_than_it_may(limited: Runn
     assert seen == placed
 
 
-def test_a_stream_that_is_behind_ends_with_its_token(venue: RunningVenue) -> None:
+def test_a_stream_that_is_behind_ends_with_its_token(venue: FeedVenue) -> None:
     market, alice = venue.market(), venue.account("limits")
     token = venue.token(alice.name, jti="behind")
     order = {"symbol": market, "side": "buy", "type": "limit", "quantity": "1"}
