@@ -2,9 +2,6 @@
 
 Both maps are split into buckets: a dict of 0.7 million keys stops the world for 28 ms when it grows,
 one of a thousand for a few microseconds.
-
-An idempotency record that came out of a snapshot, or went into one, stays the bytes that it is there, and
-is decoded when a retry asks for it. Hardly any ever is, and a million of them would take seconds to decode.
 """
 
 from __future__ import annotations
@@ -13,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tradsys.core.messages import Instrument, PlaceOrder, Rules
+from tradsys.core.messages import Instrument, Rules
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Record, Row, pack, unpack
+from tradsys.core.records import Page, Record, Row, unpack
 
 CHUNK_BITS: Final = 12
 BUCKETS: Final = 4096
@@ -97,7 +94,7 @@ class KeyMemory:
         self.rules = rules
         self.instruments = instruments
         """By version."""
-        self.buckets: list[dict[str, Record | bytes]] = [{} for _ in range(BUCKETS)]
+        self.buckets: list[dict[str, bytes]] = [{} for _ in range(BUCKETS)]
         self.loaded: dict[str, bytes] = {}
         """What a snapshot brought: one dict, filled at once, which never grows again."""
         self.closed: deque[tuple[int, str]] = deque()
@@ -107,30 +104,17 @@ class KeyMemory:
         self.count = 0
         self.evicted_early = 0
 
-    def get(self, account: str, client_order_id: str) -> Record | None:
-        key = f"{account}/{client_order_id}"
+    def get(self, key: str) -> Record | None:
         found = self.buckets[hash(key) & (BUCKETS - 1)].get(key)
         if found is None and self.loaded:
             found = self.loaded.get(key)
-        return self.unpack(found) if isinstance(found, bytes) else found
-
-    def unpack(self, packed: bytes) -> Record:
-        """Raises msgspec.DecodeError for bytes that are no record."""
-        return unpack(packed, self.instruments)
+        return unpack(found, self.instruments) if found is not None else None
 
     def packed(self, key: str) -> bytes:
-        """The record's bytes; from now on they are what is kept of it."""
         loaded = self.loaded.get(key)
-        if loaded is not None:
-            return loaded
-        bucket = self.buckets[hash(key) & (BUCKETS - 1)]
-        found = bucket[key]
-        if isinstance(found, Record):
-            found = bucket[key] = pack(found)
-        return found
+        return loaded if loaded is not None else self.buckets[hash(key) & (BUCKETS - 1)][key]
 
-    def add(self, record: Record) -> None:
-        key = f"{record.command.account}/{record.command.client_order_id}"
+    def add(self, key: str, record: bytes) -> None:
         self.buckets[hash(key) & (BUCKETS - 1)][key] = record
         self.count += 1
 
@@ -145,14 +129,12 @@ class KeyMemory:
 
     def kept(self) -> Iterator[tuple[str, Record]]:
         """All keys with their records, in no order that means anything."""
-        for key, packed in self.loaded.items():
-            yield key, self.unpack(packed)
-        for bucket in self.buckets:
-            for key, found in bucket.items():
-                yield key, self.unpack(found) if isinstance(found, bytes) else found
+        for part in (self.loaded, *self.buckets):
+            for key, record in part.items():
+                yield key, unpack(record, self.instruments)
 
-    def close(self, command: PlaceOrder, now: int) -> None:
-        self.closed.append((now, f"{command.account}/{command.client_order_id}"))
+    def close(self, key: str, now: int) -> None:
+        self.closed.append((now, key))
 
     def sweep(self, now: int) -> None:
         """Forget what has outlived its window, or, over the cap, what closed first."""

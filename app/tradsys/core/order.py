@@ -27,6 +27,7 @@ class Order:
         "holding",
         "id",
         "instrument",
+        "key",
         "level",
         "next",
         "open_qty",
@@ -70,6 +71,8 @@ class Order:
         self.command: Any = None
         self.instrument: Any = None
         self.holding: Any = None
+        self.key: str = ""
+        """Of its idempotency record; "" for an order without one."""
         self.waiting: bool = False
         """A stop that has not been triggered."""
         self.status: int = 1

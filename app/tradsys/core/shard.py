@@ -90,7 +90,7 @@ from tradsys.core.messages import (
     SetTradingStatus,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Record
+from tradsys.core.records import Record, key_of, pack
 
 POSITION_TOLD_MAX: Final = 2**63 - 1
 """A position may be larger; the journal's numbers have 64 bits."""
@@ -175,7 +175,7 @@ class Shard:
 
     def original(self, account: str, client_order_id: str) -> Record | None:
         """What a retry with this key must be answered with."""
-        return self.keys.get(account, client_order_id)
+        return self.keys.get(key_of(account, client_order_id))
 
     @property
     def work_due(self) -> bool:
@@ -215,17 +215,41 @@ class Shard:
         market = self.markets.get(command.symbol)
         if account is None or market is None:
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
-        instrument = market.instrument
-        refused, price, reserved = self._judge(command, account, market, now)
-        if refused is not None:
-            events: list[Event] = [refused]
-            if command.client_order_id:
-                self.keys.add(Record(command, seq, now, events, instrument))
-                self.keys.close(command, now)
-            return events
-
         side, qty, kind, tif = command.side, command.qty, command.type, command.time_in_force
-        holding = account.holdings.get(instrument.symbol) or account.holding(
+        refused, price, reserved = self._judge(command, account, market, side, qty, kind, tif, now)
+        client_order_id = command.client_order_id
+        key = key_of(account.name, client_order_id) if client_order_id else ""
+        instrument = market.instrument
+        if refused is not None:
+            events = [refused]
+            if key:
+                self.keys.close(key, now)
+        else:
+            events = self._accept(
+                command, account, market, side, qty, kind, tif, price, reserved, key, seq, now
+            )
+        if key:
+            self.keys.add(key, pack(command, seq, now, events, instrument))
+        return events
+
+    def _accept(
+        self,
+        command: PlaceOrder,
+        account: Account,
+        market: Market,
+        side: int,
+        qty: int,
+        kind: int,
+        tif: int,
+        price: int,
+        reserved: int,
+        key: str,
+        seq: int,
+        now: int,
+    ) -> list[Event]:
+        """Everything from acceptance on."""
+        instrument = market.instrument
+        holding = account.holdings.get(command.symbol) or account.holding(
             instrument.symbol, instrument.base, instrument.quote
         )
         if tif == GTD:
@@ -238,6 +262,7 @@ class Shard:
         order.command = command
         order.instrument = instrument
         order.holding = holding
+        order.key = key
         order.created_ns = order.updated_ns = now
         account.open[seq] = order
         if expire_at:
@@ -257,17 +282,15 @@ class Shard:
                 holding.base.free -= reserved
                 holding.base.reserved += reserved
 
-        events = [(ACCEPTED_EVENT, seq)]
-        if command.client_order_id:
-            # The record holds the list itself: it is complete when this command is.
-            self.keys.add(Record(command, seq, now, events, instrument))
+        events: list[Event] = [(ACCEPTED_EVENT, seq)]
         if kind >= STOP:
-            if market.stop_is_due(side, command.stop_price):
+            stop_price = command.stop_price
+            if market.stop_is_due(side, stop_price):
                 events.append((TRIGGERED_EVENT, seq))
             else:
                 order.waiting = True
-                market.stops(side).append(order, command.stop_price)
-                events.append((PARKED_EVENT, seq, command.stop_price))
+                market.stops(side).append(order, stop_price)
+                events.append((PARKED_EVENT, seq, stop_price))
                 return events
         self._match(market, order, seq, now, events)
         if market.buy_stops.ranks or market.sell_stops.ranks:
@@ -277,25 +300,38 @@ class Shard:
     def judge(self, command: PlaceOrder, now: int) -> tuple[Event | None, int]:
         """(refusal or None, worst price) of an order, without placing it."""
         refused, price, _ = self._judge(
-            command, self.accounts[command.account], self.markets[command.symbol], now
+            command,
+            self.accounts[command.account],
+            self.markets[command.symbol],
+            command.side,
+            command.qty,
+            command.type,
+            command.time_in_force,
+            now,
         )
         return refused, price
 
     def _judge(
-        self, command: PlaceOrder, account: Account, market: Market, now: int
+        self,
+        command: PlaceOrder,
+        account: Account,
+        market: Market,
+        side: int,
+        qty: int,
+        kind: int,
+        tif: int,
+        now: int,
     ) -> tuple[Event | None, int, int]:
         """All checks of an order in their order: (refusal or None, worst price, reservation)."""
         if account.killed or self.killed:
             return (REFUSED_EVENT, KILL_SWITCH, 0, 0), 0, 0
         if self.status != TRADING or market.status != TRADING or not self.has_space:
             return (REFUSED_EVENT, NOT_TRADING, 0, self.trading_status(market)), 0, 0
-        side, qty, kind = command.side, command.qty, command.type
         has_limit = kind in (LIMIT, STOP_LIMIT)
         price = command.price if has_limit else self._worst_price(market, command)
         refused = self._refuse_price_or_size(account, market, side, qty, price, has_limit)
         if refused is not None:
             return refused, price, 0
-        tif = command.time_in_force
         if kind >= STOP or (kind == LIMIT and tif != IOC and tif != FOK):
             orders_max = account.limits.open_orders_max or self.rules.account_orders_max
             open_count = len(account.open)
@@ -462,7 +498,7 @@ class Shard:
                 maker, taker, notional + maker_fee, notional - taker_fee, maker_open
             )  # fmt: skip
         lots = qty * market.instrument.lot_size
-        # Typed, since the compiled form looks up the attributes of what is not by their names: a third of a trade.
+        # Typed: the compiled form looks up attributes of what is not by their names, a third of a trade.
         to: Holding = buyer.holding
         to.net += lots
         to.open_buys -= qty
@@ -600,8 +636,8 @@ class Shard:
         if order.expire_at:
             self.expiries.remove(order)
         self.orders.close(order)
-        if order.command.client_order_id:
-            self.keys.close(order.command, now)
+        if order.key:
+            self.keys.close(order.key, now)
 
     # --- replace and cancel -------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from tradsys.core.messages import (
     Rules,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Record, Row
+from tradsys.core.records import Page, Row, key_of, pack
 
 if TYPE_CHECKING:
     from tradsys.core.shard import Shard
@@ -283,8 +283,8 @@ def _open_keys(shard: Shard) -> Iterator[str]:
     for _, chunk in sorted(shard.orders.chunks.items(), key=itemgetter(0)):
         for order_id in sorted(chunk):
             order = chunk[order_id]
-            if order.status <= PARTIALLY_FILLED and order.command.client_order_id:
-                yield f"{order.command.account}/{order.command.client_order_id}"
+            if order.status <= PARTIALLY_FILLED and order.key:
+                yield order.key
 
 
 def _keys_chunk(rows: list[Row]) -> bytes:
@@ -336,9 +336,10 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
             shard.keys.load(chunk.rows)
         elif isinstance(chunk, Records):
             for command, seq, time_ns, events, version, closed_ns in chunk.records:
-                shard.keys.add(Record(command, seq, time_ns, events, shard.instruments[version]))
+                key = key_of(command.account, command.client_order_id)
+                shard.keys.add(key, pack(command, seq, time_ns, events, shard.instruments[version]))
                 if closed_ns:
-                    shard.keys.close(command, closed_ns)
+                    shard.keys.close(key, closed_ns)
         elif isinstance(chunk, WorkState):
             from tradsys.core.shard import Work
 
@@ -375,6 +376,8 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
         state.id, command.side, state.price, state.qty, command.display_qty, state.expire_at, account
     )
     order.command = command
+    if command.client_order_id:
+        order.key = key_of(command.account, command.client_order_id)
     order.instrument = shard.instruments[state.instrument]
     order.holding = account.holding(instrument.symbol, instrument.base, instrument.quote)
     order.version = state.version
@@ -447,8 +450,8 @@ def check(shard: Shard) -> None:
 def _check_keys(shard: Shard) -> None:
     keys = shard.keys
     open_orders = {
-        f"{name}/{order.command.client_order_id}": order.id
-        for name, account in shard.accounts.items()
+        order.key: order.id
+        for account in shard.accounts.values()
         for order in account.open.values()
         if order.command.client_order_id
     }
@@ -457,7 +460,7 @@ def _check_keys(shard: Shard) -> None:
     assert sum(page.rows for page in keys.pages) <= len(keys.closed)
     count = 0
     for key, record in keys.kept():
-        assert key == f"{record.command.account}/{record.command.client_order_id}"
+        assert key == key_of(record.command.account, record.command.client_order_id)
         assert open_orders.get(key, record.seq) == record.seq, f"{key} is of another order"
         count += 1
     assert count == keys.count
