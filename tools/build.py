@@ -6,14 +6,15 @@
     tools/build.py k6 helm             these tools
     tools/build.py --check k6          only say what is missing (exit code 1)
 
-Each tool lies in `$XDG_CACHE_HOME/tradsys/tools/NAME-KEY`, where the key is made of all that decides what is
-built: go.mod and go.sum of its module and its entry in tools.toml. So a tool is built again only when one of
-these changes, several clones share one cache, and an old branch finds its old tools. `build/tools` holds a
-link to each current one: `build/tools/k6 version`.
+Each tool lies in `$XDG_CACHE_HOME/tradsys/tools/NAME-KEY`, where the key is made of all that the tree says
+about what is built: go.mod and go.sum of its module, its entry in tools.toml, the flags below. So a tool is
+built again only when one of these changes, several clones share one cache, and an old branch finds its old
+tools. Which Go compiled it, it says itself; by another one than there is now, it is built again in its place.
+`build/tools` holds a link to each current one: `build/tools/k6 version`.
 
 Two runs at once: who finds that the other builds a tool just now waits for it. A run that is killed leaves
 nothing that looks finished.
-Needs Go and nothing else, not even the virtualenv.
+Needs Go and nothing else, not even the virtualenv; not even Go where all is there.
 """
 
 from __future__ import annotations
@@ -45,8 +46,22 @@ TOLD_EVERY_S = 15
 LAST_LINES = 15
 """How much of Go's own words a failure shows; the rest is in the log that it names."""
 SCHEMAS = "kubernetes-schemas"
+FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false")
+LINKER_FLAGS = "-s -w"
 STAMPED = "k8s.io/kubernetes"
 """Its commands say v0.0.0 unless the linker is told their version, and API clients judge by that."""
+STAMPS = {
+    "gitVersion": "{version}",
+    "gitMajor": "{major}",
+    "gitMinor": "{minor}",
+    "gitTreeState": "clean",
+    "gitCommit": "0" * 40,
+    "buildDate": "1970-01-01T00:00:00Z",
+}
+STAMPED_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+FLAGS_DIGEST = sha256(repr((FLAGS, LINKER_FLAGS, STAMPS, STAMPED_PACKAGES)).encode()).hexdigest()[:16]
+UNSAID_FLAGS_DIGEST = "f0d74b819921f80b"
+"""Keys did not name the flags at first. With those of then they still don't: what was built stays current."""
 
 
 class BuildError(Exception):
@@ -80,6 +95,8 @@ class Tool:
             parts += [source.read_bytes() for source in sorted(self.module.rglob("*.go"))]
         if self.static:
             parts.append(b"static")
+        if self.package and FLAGS_DIGEST != UNSAID_FLAGS_DIGEST:
+            parts.append(FLAGS_DIGEST.encode())
         if self.name == SCHEMAS:
             parts.append((TOOLS / "schemas.py").read_bytes())
         return sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -223,20 +240,13 @@ def go(tool: Tool, arguments: list[str], log: Path, display: Display) -> str:
 
 
 def linker_flags(tool: Tool) -> str:
-    flags = "-s -w"
+    flags = LINKER_FLAGS
     if tool.package.startswith(STAMPED):
         version = pinned_version(tool.module, STAMPED)
         major, minor, _ = version.removeprefix("v").split(".")
-        said = {
-            "gitVersion": version,
-            "gitMajor": major,
-            "gitMinor": minor,
-            "gitTreeState": "clean",
-            "gitCommit": "0" * 40,
-            "buildDate": "1970-01-01T00:00:00Z",
-        }
-        for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
-            flags += "".join(f" -X {package}.{name}={value}" for name, value in said.items())
+        for package in STAMPED_PACKAGES:
+            for name, value in STAMPS.items():
+                flags += f" -X {package}.{name}={value.format(version=version, major=major, minor=minor)}"
     return flags
 
 
@@ -258,7 +268,7 @@ def build(tool: Tool, display: Display) -> None:
     if unfinished.is_dir():
         shutil.rmtree(unfinished)
     if tool.package:
-        flags = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-v", "-ldflags", linker_flags(tool)]
+        flags = [*FLAGS, "-v", "-ldflags", linker_flags(tool)]
         if tool.tags:
             flags += ["-tags", tool.tags]
         go(tool, ["build", *flags, "-o", str(unfinished), tool.package], log, display)
@@ -286,16 +296,52 @@ def link(tool: Tool) -> None:
     new.replace(tool.link)
 
 
+def asked(module: Path, *arguments: str) -> list[str]:
+    """Lines that Go answers with at once; none where there is no Go."""
+    try:
+        answer = subprocess.run(
+            ["go", *arguments],
+            cwd=module,
+            env={**os.environ, "GOWORK": "off"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return []
+    return answer.stdout.splitlines()
+
+
+def lacking(tools: list[Tool]) -> list[Tool]:
+    """Those to build: what is not there, and what another Go compiled than would now."""
+    compiled = [tool for tool in tools if tool.package and tool.place.exists()]
+    by = (
+        dict(
+            line.rsplit(": ", 1) for line in asked(TOOLS, "version", *(str(tool.place) for tool in compiled))
+        )
+        if compiled
+        else {}
+    )
+    # A module may ask for a newer Go than the one on PATH.
+    now = {module: asked(module, "env", "GOVERSION") for module in {tool.module for tool in compiled}}
+    old = {
+        tool
+        for tool in compiled
+        if now[tool.module] and str(tool.place) in by and [by[str(tool.place)]] != now[tool.module]
+    }
+    return [tool for tool in tools if tool in old or not tool.place.exists()]
+
+
 def make(tools: list[Tool], display: Display) -> None:
-    missing = [tool for tool in tools if not tool.place.exists()]
+    missing = lacking(tools)
     if missing:
         names = ", ".join(tool.name for tool in missing)
         print(f"Building {names} (minutes when the machine has never done it) …", file=sys.stderr, flush=True)
     for tool in tools:
-        if not tool.place.exists():
+        if tool in missing:
             with only_one(tool, display):
                 # Whoever had the lock may have built it.
-                if not tool.place.exists():
+                if lacking([tool]):
                     build(tool, display)
         link(tool)
 
@@ -313,7 +359,7 @@ def main() -> int:
     try:
         tools = chosen(read_tools(), arguments.names)
         if arguments.check:
-            missing = [tool.name for tool in tools if not tool.place.exists()]
+            missing = [tool.name for tool in lacking(tools)]
             print("\n".join(missing) or "everything is there")
             return 1 if missing else 0
         make(tools, display)

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,15 @@ import pytest
 TOOLS = Path(__file__).parents[2] / "tools"
 HELLO = 'package main\n\nfunc main() { println("hello") }\n'
 STAND_IN = """#!/bin/sh
-# Instead of Go: writes what `-o` names, without compiling anything.
+# Instead of Go: writes what `-o` names, without compiling anything, and which Go it is.
+is=${GO_IS:-go1.24.1}
+case $1 in
+env) echo "$is"; exit ;;
+version) shift; for one; do echo "$one: $(sed -n 's/^# by //p' "$one")"; done; exit ;;
+esac
 while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done
 echo runtime >&2
-printf '#!/bin/sh\\necho hello >&2\\n' >"$out"
+printf '#!/bin/sh\\n# by %s\\necho hello >&2\\n' "$is" >"$out"
 chmod +x "$out"
 """
 FAILS = """#!/bin/sh
@@ -115,6 +121,34 @@ def test_what_is_there_is_not_built_again_and_needs_no_go(project: Project):
 def test_another_pin_is_another_tool_and_the_old_one_stays(project: Project):
     project.run()
     project.write("go.mod", "module example.test/tools\n\ngo 1.25\n")
+    code, said = project.run()
+
+    assert (code, len(project.built())) == (0, 2), said
+
+
+def test_another_go_builds_it_again_in_its_place(project: Project):
+    project.run()
+    assert project.run("--check") == (0, "everything is there\n")
+
+    assert project.run("--check", GO_IS="go1.24.2") == (1, "greeting\n")
+    code, said = project.run(GO_IS="go1.24.2")
+
+    assert (code, "greeting: built" in said, len(project.built())) == (0, True, 1), said
+    assert project.run(GO_IS="go1.24.2") == (0, "")
+    assert project.says() == "hello"
+
+
+def test_other_flags_are_another_tool_and_those_of_the_first_keys_are_not(project: Project):
+    project.run()
+    pins = [(project.tools / name).read_bytes() for name in ("go.mod", "go.sum")]
+    entry = repr(("example.test/tools/greeting", "", "", "")).encode()
+    first_key = sha256(b"\0".join([*pins, entry])).hexdigest()[:16]
+    assert [one.parent.name for one in project.built()] == [f"greeting-{first_key}"]
+
+    flags = '"-trimpath", "-buildvcs=false"'
+    text = (project.tools / "build.py").read_text()
+    assert text.count(flags) == 1
+    project.write("build.py", text.replace(flags, '"-trimpath", "-race"'))
     code, said = project.run()
 
     assert (code, len(project.built())) == (0, 2), said
