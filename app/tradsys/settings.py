@@ -18,7 +18,7 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import msgspec
 import yaml
@@ -138,6 +138,11 @@ class SeedAccount(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         )
 
 
+NEW_VENUE_RULES: Final = {"step_orders_max": 250, "match_makers_max": 1_000}
+"""Where a new venue's rules are not the defaults of `Rules`, which stay what they are: a journal in which
+nobody ever set any means those. With these no command of a new venue takes longer than a few milliseconds."""
+
+
 class Seed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an empty data directory begins with; read once, then it is the venue's state."""
 
@@ -147,14 +152,14 @@ class Seed(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     )
     accounts: tuple[SeedAccount, ...] = (SeedAccount(account="demo"),)
     rules: dict[str, Annotated[int, Meta(ge=1)]] = {}
-    """Fields of `core.messages.Rules` that differ from its defaults."""
+    """Fields of `core.messages.Rules` that differ from its defaults and from `NEW_VENUE_RULES`."""
 
     def commands(self) -> list[AdminCommand]:
         """The admin commands that make this state, in the order in which they must be applied."""
         for name in self.rules:
             if name not in Rules.__struct_fields__:
                 raise _unknown(name, Rules.__struct_fields__, prefix="seed.rules.")
-        commands: list[AdminCommand] = [SetRules(Rules(**self.rules))] if self.rules else []
+        commands: list[AdminCommand] = [SetRules(Rules(**(NEW_VENUE_RULES | self.rules)))]
         for i, symbol in enumerate(self.symbols):
             commands.append(DefineInstrument(symbol.instrument(f"seed.symbols[{i}]")))
         for i, account in enumerate(self.accounts):

@@ -255,8 +255,9 @@ def test_an_error_says_key_problem_and_nearest_name_and_has_the_exit_code():
     assert caught.value.exit_code == 78
 
 
-def test_a_fresh_venue_has_two_symbols_and_an_account_without_limits():
+def test_a_fresh_venue_has_short_steps_two_symbols_and_an_account_without_limits():
     assert load({}).seed.commands() == [
+        SetRules(Rules(step_orders_max=250, match_makers_max=1_000)),
         DefineInstrument(Instrument("BTC-USD", "BTC", "USD", tick_size=1_000_000, lot_size=1_000)),
         DefineInstrument(Instrument("ETH-USD", "ETH", "USD", tick_size=1_000_000, lot_size=10_000)),
         DefineAccount("demo", LIMITS),
@@ -268,7 +269,7 @@ def test_a_seed_becomes_exact_commands_rules_first(tmp_path):
         tmp_path,
         """
 seed:
-  rules: {shard_orders_max: 500}
+  rules: {shard_orders_max: 500, match_makers_max: 3}
   symbols:
   - {symbol: SOL-EUR, tick_size: 0.01, lot_size: 0.1, qty_min: 0.5, qty_max: 1000, notional_min: "2.5",
      band_ppm: 50000, maker_fee_ppm: 100, taker_fee_ppm: 250}
@@ -279,7 +280,7 @@ seed:
     )
 
     assert load({}, config).seed.commands() == [
-        SetRules(Rules(shard_orders_max=500)),
+        SetRules(Rules(shard_orders_max=500, step_orders_max=250, match_makers_max=3)),
         DefineInstrument(
             Instrument(
                 "SOL-EUR",

@@ -68,7 +68,7 @@ def test_of_a_batch_that_has_done_very_much_only_cancels_are_taken_further(
 ) -> None:
     maker, taker = venue.account("limits"), venue.account("limits")
     icebergs = [order(market, "sell", "1", "100", display_quantity="0.001") for _ in range(60)]
-    takers = [order(market, "buy", "2", "100", client_order_id=f"t{i}") for i in range(30)]
+    takers = [order(market, "buy", "1", "100", client_order_id=f"t{i}") for i in range(60)]
     placed_binary(maker, b"".join(map(records.place, icebergs)))
 
     resting = taker.placed(market, "buy", "1", "99")["order_id"]
@@ -78,17 +78,17 @@ def test_of_a_batch_that_has_done_very_much_only_cancels_are_taken_further(
     *again, _ = records.results(placed_binary(taker, batch).body)
     heavy = [order(market, "sell", "1", "100", display_quantity="0.001") for _ in range(60)]
     placed_binary(maker, b"".join(map(records.place, heavy)))
-    much = [order(market, "buy", "2", "100") for _ in range(30)]
+    much = [order(market, "buy", "1", "100") for _ in range(60)]
     *_, repeated = records.results(
         placed_binary(taker, b"".join(map(records.place, [*much, takers[0]]))).body
     )
 
     assert (canceled.code, canceled.status) == (0, "canceled")
     done = [one for one in first if not one.code]
-    assert 25 <= len(done) < 30
-    assert [one.code for one in first[len(done) :]] == [1020] * (30 - len(done))
+    assert 50 <= len(done) < 60
+    assert [one.code for one in first[len(done) :]] == [1020] * (60 - len(done))
     assert all(one.status == "filled" for one in done)
-    assert [one.replayed for one in again] == [True] * len(done) + [False] * (30 - len(done))
+    assert [one.replayed for one in again] == [True] * len(done) + [False] * (60 - len(done))
     assert [one.order_id for one in again[: len(done)]] == [one.order_id for one in done]
     assert all((one.code, one.status) == (0, "filled") for one in again)
     # Nothing is done for a retry, so it is never too much.
