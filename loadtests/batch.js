@@ -5,14 +5,14 @@
 // RATE batches a second (20), ORDERS in each (500, at most 1000), DURATION_S 15, MIN_SAMPLES batches, VERDICT_FILE. Orders
 // rest and are met by the next batch's, so that the book stays flat. `orders` in the verdict's throughput is RATE × ORDERS.
 import http from 'k6/http';
-import { API, HEADERS, PATIENCE, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
-import { bodyOf, clientOrderId, constantRate, guards, number, right, verdict } from './venue.js';
+import { API, HEADERS, PATIENCE, SYMBOL, TREND_STATS } from './venue.js';
+import { bodyOf, clientOrderId, constantRate, guards, number, right, samplesMin, verdict } from './venue.js';
 
 const ORDERS = number('ORDERS', 500);
 
 export const options = {
   scenarios: { batches: constantRate('default') },
-  thresholds: { ...guards(SAMPLES_MIN), http_req_failed: ['rate==0'], http_req_duration: ['p(99)<10000'] },
+  thresholds: { ...guards(samplesMin()), http_req_failed: ['rate==0'], http_req_duration: ['p(99)<10000'] },
   summaryTrendStats: TREND_STATS,
 };
 

@@ -6,7 +6,8 @@
 // the gateway does not answer reflection. Of five iterations three place an order, one repeats it, one cancels one.
 import exec from 'k6/execution';
 import grpc from 'k6/net/grpc';
-import { SAMPLES_MIN, SYMBOL, TOKEN, TREND_STATS, clientOrderId, constantRate, guards, right, verdict } from './venue.js';
+import { check } from 'k6';
+import { SYMBOL, TOKEN, TREND_STATS, clientOrderId, constantRate, guards, right, samplesMin, verdict } from './venue.js';
 
 const ADDRESS = __ENV.GRPC_ADDRESS || '127.0.0.1:50051';
 const SERVICE = 'tradsys.v1.OrderService';
@@ -15,7 +16,7 @@ if (__ENV.PROTO) client.load([__ENV.PROTO], 'tradsys/v1/orders.proto');
 
 export const options = {
   scenarios: { calls: constantRate('default') },
-  thresholds: { ...guards(SAMPLES_MIN), 'grpc_req_duration{op:place}': ['p(99)<10000'] },
+  thresholds: { ...guards(samplesMin()), 'grpc_req_duration{op:place}': ['p(99)<10000'] },
   summaryTrendStats: TREND_STATS,
 };
 
@@ -73,7 +74,7 @@ function repeat() {
   const first = place(order);
   if (!first) return;
   const second = invoke('PlaceOrder', order, 'repeat');
-  right(second, {
+  check(second, {
     'a repeat gets the first answer, marked': () =>
       second.status === grpc.StatusOK && second.message.orderId === first.orderId && second.message.replayed === true,
   });

@@ -2,19 +2,20 @@
 //
 //   k6 run -e BASE_URL=http://127.0.0.1:8000 -e TOKEN=… -e SYMBOL=BTC-USD loadtests/order_flow.js
 //
-// RATE 100, DURATION_S 15, MIN_SAMPLES (90 % of what is offered), CLIENTS 16, VERDICT_FILE; TOKEN or TOKEN_FILE.
+// RATE 100, DURATION_S 15, MIN_SAMPLES (99 % of what is offered), CLIENTS 16, VERDICT_FILE; TOKEN or TOKEN_FILE.
 // Of ten iterations five place a limit order near the mid, one a market order, two cancel and one replaces an order of
 // their own, one sends an order twice, as after a timeout, and must get its first answer again. The account is of
 // the mode `limits`, the symbol's tick is 0.01 and its lot at most 0.001.
 import exec from 'k6/execution';
 import http from 'k6/http';
-import { API, HEADERS, PATIENCE, SAMPLES_MIN, SYMBOL, TREND_STATS } from './venue.js';
-import { bodyOf, clientOrderId, constantRate, guards, right, verdict } from './venue.js';
+import { check } from 'k6';
+import { API, HEADERS, PATIENCE, SYMBOL, TREND_STATS } from './venue.js';
+import { bodyOf, clientOrderId, constantRate, guards, right, samplesMin, verdict } from './venue.js';
 
 export const options = {
   scenarios: { orders: constantRate('default') },
   thresholds: {
-    ...guards(SAMPLES_MIN),
+    ...guards(samplesMin()),
     http_req_failed: ['rate==0'],
     // Named so that the verdict has percentiles of each; any time is below ten seconds.
     'http_req_duration{op:place}': ['p(99)<10000'],
@@ -99,7 +100,7 @@ function keep(response) {
 function repeat() {
   const order = limitOrder();
   const first = post(order, 'place');
-  if (!right(first, isAnswerTo(order, first))) return;
+  if (!check(first, isAnswerTo(order, first))) return;
   keep(first);
   const second = post(order, 'repeat');
   right(second, {

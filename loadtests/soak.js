@@ -5,9 +5,9 @@
 // As order_flow.js, for DURATION_S (600), and METRICS_URL is asked every ten seconds: `memory_growth` is resident memory
 // of engine and history over what it was after the first tenth of the time, `files_growth` the same of open files.
 import http from 'k6/http';
-import { sleep } from 'k6';
+import { check, sleep } from 'k6';
 import { Gauge } from 'k6/metrics';
-import { SAMPLES_MIN, TREND_STATS, constantRate, guards, number, right, verdict } from './venue.js';
+import { TREND_STATS, constantRate, guards, number, samplesMin, verdict } from './venue.js';
 
 export { default } from './order_flow.js';
 
@@ -26,7 +26,7 @@ export const options = {
     },
   },
   thresholds: {
-    ...guards(SAMPLES_MIN),
+    ...guards(samplesMin(LONG_S)),
     http_req_failed: ['rate==0'],
     'http_req_duration{op:place}': ['p(99)<10000'],
     // Growth must have been looked at: an empty gauge has the value 0.
@@ -49,7 +49,7 @@ export function watch() {
       memory: sum(response.body, 'tradsys_process_resident_memory_bytes'),
       files: sum(response.body, 'tradsys_process_open_files'),
     };
-    if (right(now, { 'the venue shows its memory and files': ({ memory, files }) => memory > 0 && files > 0 })) {
+    if (check(now, { 'the venue shows its memory and files': ({ memory, files }) => memory > 0 && files > 0 })) {
       first = first || now;
       memoryGrowth.add(now.memory / first.memory);
       filesGrowth.add(now.files / first.files);

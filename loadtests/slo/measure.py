@@ -17,7 +17,7 @@ from msgspec import Struct
 from loadtests.slo import noise
 from loadtests.slo.histograms import Histogram, Scrape
 from loadtests.slo.k6 import GRACE_S, K6, Run, told
-from loadtests.slo.objectives import Latency, Objectives, Profile, Share
+from loadtests.slo.objectives import Gate, Latency, Objectives, Profile, Share
 from loadtests.slo.venue import SYMBOL, Venue, VenueError, running_venue
 from loadtests.slo.verdict import (
     Row,
@@ -173,14 +173,9 @@ def _loaded(
         "DURATION_S": str(gate.duration_s + 4),
         "MIN_SAMPLES": "1",
     }
-    orders = {
-        "RATE": str(gate.rate_per_s),
-        "DURATION_S": str(gate.duration_s),
-        "MIN_SAMPLES": str(gate.samples_min),
-    }
     started = []
     try:
-        for name, numbers in (("feed", listeners), ("order_flow", orders)):
+        for name, numbers in (("feed", listeners), ("order_flow", offered(gate))):
             script, verdict = scripts / f"{name}.js", folder / f"{name}.json"
             started.append((k6.start(script, env | numbers, verdict), script, verdict))
             if name == "feed":
@@ -196,6 +191,12 @@ def _loaded(
                 process.kill()
                 process.wait()
     return looking.looks, runs
+
+
+def offered(gate: Gate) -> dict[str, str]:
+    """The load of orders. How many must be answered the script knows: all, and `samples_min` is about fewer,
+    those in the windows that count."""
+    return {"RATE": str(gate.rate_per_s), "DURATION_S": str(gate.duration_s)}
 
 
 class _Looking:

@@ -16,6 +16,8 @@ from websockets.sync.server import ServerConnection
 from websockets.typing import Subprotocol
 
 from loadtests.slo.k6 import K6, SCRIPTS, THRESHOLDS_MISSED, Run
+from loadtests.slo.measure import offered
+from loadtests.slo.objectives import Gate
 from tests.adapters.server_process import free_ports
 from tests.loadtests.standin_server import Answer, stand_in
 
@@ -68,6 +70,24 @@ def test_a_script_that_throws_fails(tmp_path: Path):
 
     assert run.exit_code == THRESHOLDS_MISSED
     assert run.problems() == ["order_flow: not one right answer"]
+
+
+def test_a_script_that_throws_now_and_then_fails_in_the_gate(tmp_path: Path):
+    """One in twenty is never asked: no failed request, no wrong answer, and enough to judge the others by."""
+    scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts)
+    script = scripts / "order_flow.js"
+    fault = "  if (exec.scenario.iterationInTest % 20 === 7) throw new Error('planted');\n"
+    script.write_text(script.read_text().replace("  const step = ", fault + "  const step = "))
+    gate = Gate(100, 1, 50, 1, 1, 60, [])
+
+    with stand_in() as venue:
+        env = {"BASE_URL": venue.url, "TOKEN": "a token", "SYMBOL": "BTC-USD"} | offered(gate)
+        verdict = tmp_path / "verdict.json"
+        run = K6.finish(K6().start(script, env, verdict), script, verdict, 60)
+
+    assert (run.exit_code, run.problems()) == (THRESHOLDS_MISSED, []), run.said
+    assert run.shortfalls() == ["order_flow: right_answers: count>=99"]
 
 
 def test_a_script_that_can_not_be_read_fails(tmp_path: Path):

@@ -80,6 +80,15 @@ def test_the_ci_gate_ends_in_two_minutes():
     assert read().profiles["ci"].gate.within_s <= 120
 
 
+@pytest.mark.parametrize("name", list(CONTENT["profiles"]))
+def test_half_of_the_windows_are_enough_to_judge_by(name: str):
+    """Of ten iterations about six are orders: the others cancel, replace, and keep the book from growing."""
+    gate = read().profiles[name].gate
+    orders = 0.6 * gate.rate_per_s * gate.duration_s
+
+    assert gate.samples_min <= orders / 2
+
+
 def test_every_indicator_is_a_metric_of_the_venue():
     shown = {
         one.name
