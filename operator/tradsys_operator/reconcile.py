@@ -23,6 +23,7 @@ from tradsys_operator.api import (
     ObjectiveStatus,
     PinningStatus,
     PodPinning,
+    RevisionStatus,
     ShardStatus,
     Tristate,
     VenueSpec,
@@ -101,9 +102,13 @@ class Observed(Struct, frozen=True):
     """Random, used if the venue has no internal secret yet."""
 
 
-def reconcile(observed: Observed, now: int, refused: str = "") -> Plan[VenueStatus]:
+def reconcile(
+    observed: Observed, now: int, refused: str = "", *, stored_wanted: bool = True
+) -> Plan[VenueStatus]:
     """What to do for one Venue. `now` in unix seconds; `refused` is what the API server said to an object of
-    this plan that it did not take: the status tells it, and the release goes on as far as its shards do."""
+    this plan that it did not take: the status tells it, and the release goes on as far as its shards do.
+    `stored_wanted`: False if that was the revision that the spec asks for. What is stored nowhere is not
+    released: as long as that is so, the venue goes on as if the spec had not changed."""
     venue, spec, status = observed.venue, observed.spec, observed.status
     if venue.deleting:
         return Plan(status)
@@ -122,13 +127,18 @@ def reconcile(observed: Observed, now: int, refused: str = "") -> Plan[VenueStat
     apply, delete, lacking = _objects(observed, revisions)
     create += _gate_run(observed, revisions)
     delete += _old_gate_runs(observed)
-    step = rollout.advance(spec, status, _seen(observed, wanted), now)
+    is_told = any(each.reason == REFUSED for each in status.conditions)
+    told = [Event("Warning", REFUSED, refused)] if refused and not is_told else []
+    asked = RevisionStatus(revision=wanted.hash, image=wanted.image, since=times.text(now))
+    if not stored_wanted:
+        before = status.candidate or status.failed or status.stable
+        if before is None:
+            return Plan(_with_conditions(observed, status, lacking, now, refused[:1024]), events=told)
+        asked = before
+    step = rollout.advance(spec, status, _seen(observed, asked), now)
     moved = step.status != status
     new = _with_conditions(observed, step.status, lacking, now, refused[:1024])
-    events = [*step.events]
-    if refused and not any(each.reason == REFUSED for each in observed.status.conditions):
-        events.append(Event("Warning", REFUSED, refused))
-    return Plan(new, apply, create, delete, events, requeue_s=_again_s(new, moved, now))
+    return Plan(new, apply, create, delete, [*step.events, *told], requeue_s=_again_s(new, moved, now))
 
 
 def _a_pod_waits(observed: Observed) -> bool:
@@ -275,7 +285,7 @@ def _pod_of(observed: Observed, shard: str) -> dict[str, Any] | None:
     return own[0] if own else None
 
 
-def _seen(observed: Observed, wanted: Revision) -> rollout.Seen:
+def _seen(observed: Observed, wanted: RevisionStatus) -> rollout.Seen:
     shards = {}
     for shard in observed.spec.shards:
         pod = _pod_of(observed, shard.name)
@@ -288,7 +298,7 @@ def _seen(observed: Observed, wanted: Revision) -> rollout.Seen:
     given = observed.venue.annotations
     return rollout.Seen(
         venue=observed.venue.name,
-        wanted=wanted.hash,
+        wanted=wanted.revision,
         image=wanted.image,
         shards=shards,
         gate_run=run,

@@ -114,10 +114,11 @@ class Operator:
         try:
             await self._make(found, plan)
         except HTTPStatusError as error:
-            if not _can_wait(error):
+            if code_of(error) not in REFUSALS:
                 raise
             refused = error
-            plan = reconcile.reconcile(observed, now, str(error))
+            stored = not _of_a_revision(error)
+            plan = reconcile.reconcile(observed, now, str(error), stored_wanted=stored)
         await self._tell(found, plan, observed.status)
         _report_venue(observed, plan.status, self._clock())
         if refused is not None:
@@ -142,7 +143,7 @@ class Operator:
 
     async def _make(self, found: Manifest, plan: Plan[Any]) -> None:
         """All of it that the API server takes: one object that it refuses keeps no other, such as a shard
-        that goes back. Raises HTTPError, for a refusal at the end."""
+        that goes back. Raises HTTPError, for a refusal at the end: the revision's, or the first."""
         cluster, namespace = self._cluster, found["metadata"]["namespace"]
         refused: HTTPStatusError | None = None
         for make, manifests in ((cluster.create, plan.create), (cluster.apply, plan.apply)):
@@ -150,9 +151,10 @@ class Operator:
                 try:
                     await make(manifest)
                 except HTTPStatusError as error:
-                    if not _can_wait(error):
+                    if code_of(error) not in REFUSALS:
                         raise
-                    refused = refused or error
+                    if refused is None or _of_a_revision(error):
+                        refused = error
         for ref in plan.delete:
             await cluster.delete(ref, namespace)
         if refused is not None:
@@ -166,10 +168,8 @@ class Operator:
             await cluster.say(found, event, self._instance)
 
 
-def _can_wait(error: HTTPStatusError) -> bool:
-    """Whether the rest is made: the refused object is tried again with each pass. But a release whose
-    revision is stored nowhere must not begin."""
-    return code_of(error) in REFUSALS and "/controllerrevisions" not in error.request.url.path
+def _of_a_revision(error: HTTPStatusError) -> bool:
+    return "/controllerrevisions" in error.request.url.path
 
 
 def _status_manifest(found: Manifest, status: Struct) -> Manifest:

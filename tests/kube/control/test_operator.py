@@ -522,6 +522,40 @@ def test_an_object_that_is_refused_is_told_in_the_status_which_stays_as_new_as_t
     run(story())
 
 
+def test_a_release_whose_revision_is_refused_does_not_begin_and_what_serves_is_kept(run, in_a_namespace):
+    async def story():
+        async with in_a_namespace() as venues:
+            await venues.serve()
+            before = await venues.shard_pods()
+            counted = {"hard": {"count/controllerrevisions.apps": "0"}}
+            await venues.client.create(
+                QUOTA(metadata={"name": "none", "namespace": venues.namespace}, spec=counted)
+            )
+            async with asyncio.timeout(20):
+                while not (await venues.client.get(QUOTA, "none", namespace=venues.namespace)).get("status"):
+                    await asyncio.sleep(0.1)
+            services = RESOURCES[("v1", "Service")]
+            await venues.client.delete(services, "crypto-b", namespace=venues.namespace)
+            await venues.ask(image=TWO)
+
+            for _ in range(5):
+                await venues.node.step()
+                with contextlib.suppress(ApiError):
+                    await venues.once()
+
+            assert await venues.condition("Progressing") == ("False", "Refused")
+            assert (await venues.venue())["status"]["phase"] == "Stable"
+            assert await venues.all(API_VERSION, "GateRun") == []
+            assert await venues.shard_pods() == before
+            assert "crypto-b" in {each["metadata"]["name"] for each in await venues.all("v1", "Service")}
+            await venues.client.delete(QUOTA, "none", namespace=venues.namespace)
+            await venues.until_phase("Gating")
+            await venues.until_phase("Stable")
+            assert await images(venues) == ONLY_2
+
+    run(story())
+
+
 def test_a_candidate_whose_pod_is_refused_ends_its_gate_without_a_verdict(run, in_a_namespace):
     async def story():
         async with in_a_namespace() as venues:

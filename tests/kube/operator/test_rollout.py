@@ -515,6 +515,56 @@ def test_a_release_goes_back_also_while_an_object_is_refused():
     assert "exceeded quota" in progressing.message
 
 
+QUOTA = "controllerrevisions is forbidden: exceeded quota"
+
+
+def test_a_release_whose_revision_is_refused_does_not_begin_and_is_told():
+    world = served()
+    world.ask(image="registry.example/tradsys:2")
+
+    plan = reconcile(world.observed(), world.now, QUOTA, stored_wanted=False)
+
+    assert (plan.status.phase, plan.status.candidate) == ("Stable", None)
+    assert [event.reason for event in plan.events] == ["Refused"]
+    progressing = next(each for each in plan.status.conditions if each.type == "Progressing")
+    assert (progressing.status, progressing.reason, progressing.message) == ("False", "Refused", QUOTA)
+    assert plan.status.observed_generation == world.generation
+
+
+def test_a_first_release_whose_revision_is_refused_does_not_begin_and_is_told():
+    world = World(spec())
+
+    plan = reconcile(world.observed(), world.now, QUOTA, stored_wanted=False)
+
+    assert (plan.status.phase, plan.status.candidate) == (world.status.phase, None)
+    assert [event.reason for event in plan.events] == ["Refused"]
+
+
+def test_a_release_under_way_goes_on_and_back_while_the_next_ones_revision_is_refused():
+    world = served(rollout=PROMETHEUS)
+    world.judged = [good()]
+    world.release("registry.example/tradsys:2")
+    world.gate("Pass")
+    world.ask(image="registry.example/tradsys:3")
+    assert reconcile(world.observed(), world.now, QUOTA, stored_wanted=False).status.phase == "Baking"
+    world.judged = [Judged("order-p99", 0.2, False, 20.0)]
+
+    plan = reconcile(world.observed(), world.now, QUOTA, stored_wanted=False)
+
+    assert plan.status.phase == "RollingBack"
+
+
+def test_a_release_that_failed_stays_so_while_the_next_ones_revision_is_refused():
+    world = served()
+    world.release("registry.example/tradsys:2")
+    world.gate("Fail", "Slower")
+    world.ask(image="registry.example/tradsys:3")
+
+    plan = reconcile(world.observed(), world.now, QUOTA, stored_wanted=False)
+
+    assert (plan.status.phase, plan.status.failed) == ("Failed", world.status.failed)
+
+
 def test_what_was_given_up_counts_as_no_promotion():
     def outcome(world, act):
         """Of the passes that `act` causes."""
