@@ -86,8 +86,10 @@ def test_who_keeps_still_keeps_nobody_else_waiting(port: int, sent: bytes) -> No
 
 
 def test_half_a_head_of_one_that_has_closed_its_side_is_not_waited_for() -> None:
-    with serving(60 * PATIENCE_S) as port, connected(port, GET[:-2]) as half, connected(port, GET) as whole:
+    with serving(60 * PATIENCE_S) as port, connected(port, GET[:-2]) as half, connected(port) as whole:
         half.shutdown(socket.SHUT_WR)
+        # Both in one segment: when the request is seen its sender has closed already.
+        whole.send(GET, socket.MSG_MORE)
         whole.shutdown(socket.SHUT_WR)
 
         # It would be looked at again and again: what has come of it wakes whoever waits for more.
