@@ -130,7 +130,9 @@ def encode_frame(
     """A frame to stand behind `chain`; its own chain is its last 16 bytes."""
     header = HEADER.pack(MAGIC, FORMAT, kind, durable, len(payload), count, epoch, first_seq, time_ns)
     hashed = chain + header + payload
-    return hashed[CHAIN_BYTES:] + blake2b(hashed, digest_size=CHAIN_BYTES).digest()
+    # In this order: what hashes is gone before the frame is made.
+    digest = blake2b(hashed, digest_size=CHAIN_BYTES).digest()
+    return hashed[CHAIN_BYTES:] + digest
 
 
 def frame_size(data: bytes, at: int) -> int:

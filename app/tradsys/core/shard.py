@@ -474,7 +474,7 @@ class Shard:
         price = maker.price
         notional = price * qty * market.unit
         maker_fee = taker_fee = 0
-        rate = taker.instrument.taker_fee_ppm
+        rate: int = taker.instrument.taker_fee_ppm
         if rate:
             taker.fee_num += notional * rate
             due = -(-taker.fee_num // PPM)
@@ -507,7 +507,8 @@ class Shard:
         if account.mode == CASH:
             # What the rest of the order may still cost at worst stays reserved; the difference is free.
             worst = buyer.price * buyer_open * market.unit
-            need = worst - buyer.fees - (-(buyer.fee_num + worst * buyer.instrument.taker_fee_ppm) // PPM)
+            rate = buyer.instrument.taker_fee_ppm
+            need = worst - buyer.fees - (-(buyer.fee_num + worst * rate) // PPM)
             freed = buyer.reserved - need
             assert freed >= cost, "a fill cost more than was reserved for it"
             buyer.reserved = need
