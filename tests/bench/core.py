@@ -36,6 +36,7 @@ from tradsys.core.order import Order
 from tradsys.core.shard import Shard
 from tradsys.flow.commands import Cancel, Place, order_of
 from tradsys.flow.model import Model, commands, units_of
+from tradsys.settings import NEW_VENUE_RULES
 
 ROOT = Path(__file__).parents[2]
 COMPILED = ROOT / "build" / "compiled"
@@ -57,12 +58,19 @@ Op = tuple[int, Order, int]
 PLACE, REMOVE = 1, 2
 
 
-def new_shard(accounts: Sequence[str] = ("t1",), **rules: int) -> Shard:
-    shard = Shard(
-        "a", m.Rules(**({"account_orders_max": 10_000_000, "shard_orders_max": 10_000_000} | rules))
+def new_shard(cash: bool = False, **rules: int) -> Shard:
+    """With the rules of a new venue. `cash`: fees are taken, and the one account, `t1`, is bounded by what it
+    has, which is plenty."""
+    many = {"account_orders_max": 10_000_000, "shard_orders_max": 10_000_000}
+    shard = Shard("a", m.Rules(**(NEW_VENUE_RULES | many | rules)))
+    maker_fee, taker_fee = (100, 200) if cash else (0, 0)
+    instrument = m.Instrument(
+        SYMBOL, "BTC", "USD", 1_000_000, 100_000, maker_fee_ppm=maker_fee, taker_fee_ppm=taker_fee
     )
-    setup: list[m.Command] = [m.DefineInstrument(m.Instrument(SYMBOL, "BTC", "USD", 1_000_000, 100_000))]
-    setup += [m.DefineAccount(name, m.LIMITS) for name in accounts]
+    setup: list[m.Command] = [m.DefineInstrument(instrument)]
+    setup += [m.DefineAccount("t1", m.CASH if cash else m.LIMITS)]
+    if cash:
+        setup += [m.AdjustBalance("t1", asset, 10**17, asset) for asset in ("BTC", "USD")]
     for seq, command in enumerate(setup, 1):
         assert shard.apply(command, seq, 1)[0][0] == m.SET_EVENT
     return shard
@@ -198,9 +206,9 @@ class Taken:
 class Desk:
     """Applies commands with numbers of its own."""
 
-    def __init__(self, accounts: Sequence[str] = ("t1",), **rules: int) -> None:
-        self.shard = new_shard(accounts, **rules)
-        self.seq = 1 + len(accounts)
+    def __init__(self, cash: bool = False, **rules: int) -> None:
+        self.shard = new_shard(cash, **rules)
+        self.seq = 4 if cash else 2
 
     def apply(self, command: m.Command) -> int:
         """The number of the command, which is the order's id."""
@@ -272,6 +280,28 @@ def stop_cascade(size: int, taken: Taken) -> None:
     assert not desk.shard.markets[SYMBOL].buy_stops.ranks
 
 
+TAKES, TAKES_TWICE = "as many as one may take", "as many, and a stop that takes as many"
+
+
+def greedy(size: int, taken: Taken) -> None:
+    """Orders that take as many others as one may, of the dearest kind: with fees, reservations, keys and ends
+    of their own. Then the longest command there is: one that takes nearly as many and is followed by a stop
+    that takes as many."""
+    desk = Desk(cash=True, idempotency_keys_max=2 * size)
+    draw = Random(1)
+    most = desk.shard.rules.match_makers_max
+    for i in range(size):
+        price = START + draw.randrange(10_000)
+        desk.apply(m.PlaceOrder("t1", SYMBOL, m.SELL, m.LIMIT, m.DAY, 1, price, client_order_id=f"key-{i}"))
+    worst = START + 10_000
+    for _ in range(max(1, min(SAMPLES, size // (3 * most)))):
+        taken.time(TAKES, lambda: desk.place(m.BUY, worst, most, lasting=m.IOC, key="k"))
+        # Due as soon as there is a trade at a higher price.
+        due = desk.shard.markets[SYMBOL].last + 1
+        desk.apply(m.PlaceOrder("t1", SYMBOL, m.BUY, m.STOP, m.IOC, most, 0, due))
+        taken.time(TAKES_TWICE, lambda: desk.place(m.BUY, worst, most - 2, lasting=m.IOC, key="k"))
+
+
 def growing_maps(size: int, taken: Taken) -> None:
     """Ten orders with keys for each of `size`, placed and canceled: the maps of orders and keys grow."""
     desk = Desk(idempotency_keys_max=20 * size)
@@ -283,7 +313,7 @@ def growing_maps(size: int, taken: Taken) -> None:
         desk.apply(m.CancelOrder("t1", desk.seq))
 
 
-BOOKS = (one_level, many_levels, mass_cancel, stop_cascade, growing_maps)
+BOOKS = (one_level, many_levels, mass_cancel, stop_cascade, greedy, growing_maps)
 
 
 def adversarial(largest: int) -> dict[str, Any]:
@@ -383,6 +413,7 @@ def _growth(bench: Bench, operations: dict[str, dict[str, Any]], form: str, larg
     }
     name = max(growth, key=lambda one: growth[one])
     most = {one: sizes[str(largest)]["worst_us"] for one, sizes in operations.items()}
+    takes, twice = most.pop(TAKES), most.pop(TAKES_TWICE)
     worst, *others = sorted(most, key=lambda one: -most[one])
     bench.at_most(
         f"growth of an operation from {largest // 10:,} to {largest:,} orders, the worst: {form}",
@@ -402,13 +433,25 @@ def _growth(bench: Bench, operations: dict[str, dict[str, Any]], form: str, larg
         + ", ".join(f"“{one}” {most[one]:,.0f}" for one in others[:4]),
         by_clock=False,
     )
+    often = operations[TAKES_TWICE][str(largest)]
+    bench.at_most(
+        f"the longest command that a new venue's rules allow, {largest:,} orders: {form}",
+        HELD_UP_US_MAX,
+        "µs",
+        [twice],
+        "in process, whole `apply`, CPU time, with fees, reservations, keys and orders of the day: an order "
+        f"takes 998 others, then a stop 1,000; the worst of {often['operations']}, in the middle "
+        f"{often['p50_us']:,.0f}; an order that takes 1,000, without a stop: in the middle "
+        f"{operations[TAKES][str(largest)]['p50_us']:,.0f}, at worst {takes:,.0f}",
+        by_clock=False,
+    )
     bench.found.plots.append(
         Plot(
             f"Typical time of an operation by size of the book, {form}", "orders", "µs",
             [Line(name, [float(size) for size in sizes], [one["p50_us"] for one in sizes.values()])
              for name, sizes in operations.items()],
             log_y=True, log_x=True,
-            note=f"Steps of long work touch at most 1,000 orders each. No operation may grow by more than "
+            note=f"Steps of long work touch at most 250 orders each. No operation may grow by more than "
             f"{GROWTH_MAX:g} from one size to the next.",
         )
     )  # fmt: skip

@@ -2,8 +2,10 @@
 
 In this process, with `tracemalloc`: the layers are called one after the other, as the engine does, and of
 each is taken the most that was in use at once above what was there before it. That is what a call needs, kept
-or not; memory that is freed and taken again within a call counts once. The framework is what the whole call
-of the application needs beyond the largest of its layers. In a venue: resident memory of the engine before
+or not; memory that is freed and taken again within a call counts once. What is kept of it, a command, events,
+a reply, is told beside it: the next layer works on it, so that the most that one order has in use at once is
+less than the sum, which counts each layer's own. The framework is what the whole call of the application
+needs beyond the largest of its layers. In a venue: resident memory of the engine before
 and after orders that rest.
 """
 
@@ -46,16 +48,22 @@ class Needed:
 
     def __init__(self) -> None:
         self.bytes: dict[str, list[int]] = {}
+        self.kept: dict[str, list[int]] = {}
 
     def take(self, layer: str, work: Callable[[], Any]) -> Any:
         tracemalloc.reset_peak()
         start = tracemalloc.get_traced_memory()[0]
         result = work()
-        self.bytes.setdefault(layer, []).append(tracemalloc.get_traced_memory()[1] - start)
+        now, most = tracemalloc.get_traced_memory()
+        self.bytes.setdefault(layer, []).append(most - start)
+        self.kept.setdefault(layer, []).append(now - start)
         return result
 
     def typical(self, layer: str) -> int:
         return int(median(self.bytes[layer]))
+
+    def typically_kept(self, layer: str) -> int:
+        return int(median(self.kept[layer]))
 
 
 def body_of(number: int) -> bytes:
@@ -176,7 +184,12 @@ def measure(bench: Bench) -> None:
     whole = layers.pop("whole")
     ours = sum(layers.values())
     framework = max(0, whole - max(layers.values()))
-    told = ", ".join(f"{layer} {size:,}" for layer, size in layers.items())
+    kept_of = {layer: needed.typically_kept(layer) for layer in layers}
+    told = ", ".join(f"{layer} {size:,} ({kept_of[layer]:,} kept)" for layer, size in layers.items())
+    at_once = before = 0
+    for layer, size in layers.items():
+        at_once = max(at_once, before + size)
+        before += kept_of[layer]
     count = bench.sized(100_000, 4_000)
     bench.tell(f"resident memory, {count:,} resting orders")
     _resident_of_resting(bench, count)
@@ -184,10 +197,15 @@ def measure(bench: Bench) -> None:
     bench.at_most(
         "an order's allocations in codec, core and journal", 1_024, "bytes", [ours],
         f"in process, `process`, tracemalloc, medians of {orders:,} orders that rest at prices of their own, "
-        f"each layer's most at once, added up: {told}; the whole call of the application {whole:,}, so the "
-        f"framework {framework:,}; {kept:,} stay while the order rests; resident memory of the engine "
-        f"{resident:,} a resting order, of {count:,}",
+        f"each layer's most at once, added up: {told}; of all four {at_once:,} at once; the whole call of "
+        f"the application {whole:,}, so the framework {framework:,}; {kept:,} stay while the order rests; "
+        f"resident memory of the engine {resident:,} a resting order, of {count:,}",
         relative=True, by_clock=False,
     )  # fmt: skip
     bench.found.figures["bytes of an order, by layer"] = layers | {
-        "the whole call": whole, "the framework": framework, "kept while it rests": kept}  # fmt: skip
+        "at once": at_once,
+        "the whole call": whole,
+        "the framework": framework,
+        "kept while it rests": kept,
+    }
+    bench.found.figures["bytes that stay of an order, by layer"] = kept_of
