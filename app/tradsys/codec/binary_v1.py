@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import Any, Final
 
-from tradsys.codec.contradictions import refuse_contradictions
-from tradsys.codec.decimals import AMOUNT_MAX, UNITS_MAX, Grid, average_of
+from tradsys.codec.applied import Done
+from tradsys.codec.contradictions import is_plain, refuse_contradictions
+from tradsys.codec.decimals import AMOUNT_MAX, SMALL_MAX, UNITS_MAX, Grid, average_of
 from tradsys.codec.errors import INVALID_REQUEST, OFF_GRID, UNKNOWN_SYMBOL, Problem
-from tradsys.codec.json_v1 import Processed, client_order_id_of
+from tradsys.codec.json_v1 import client_order_id_of
 from tradsys.core import messages as m
 from tradsys.core.outcome import outcome_of
 
@@ -27,6 +28,10 @@ SENDER = Struct("<36sB3x")
 """account, scope: 40 bytes, in front of a command on the internal listener"""
 RESULT = Struct("<HBBIQQqqqq")
 """code, status, flags, fills, seq, order_id, filled, remaining, avg_price, ts: 56 bytes"""
+STATUS_SHIFT: Final = 16
+FLAGS_SHIFT: Final = 24
+FILLS_SHIFT: Final = 32
+"""Where they are in the first of a result's seven words of eight bytes."""
 
 PLACE: Final = 1
 CANCEL: Final = 2
@@ -75,6 +80,9 @@ def internal_commands(
 
 
 _NO_KEY = bytes(36)
+_NAME: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_NAMES_KEPT: Final = bytes([byte if byte in _NAME else byte ^ 1 for byte in range(256)])
+"""A table for `translate` that changes each byte which no name has: what comes back as it was is a name."""
 
 
 def _text(raw: bytes, field: str) -> str:
@@ -82,6 +90,14 @@ def _text(raw: bytes, field: str) -> str:
     if not text.isascii() or 0 in text:
         raise Problem(INVALID_REQUEST, f"{field} is ASCII, padded with NUL", {"field": field})
     return text.decode("ascii")
+
+
+def _key(raw: bytes) -> str:
+    """A client order id, judged without the pattern. Raises Problem 1002."""
+    key = raw.rstrip(b"\0")
+    if key.translate(_NAMES_KEPT) != key:
+        return client_order_id_of(_text(raw, "client_order_id"))
+    return key.decode("ascii")
 
 
 _SYMBOLS: dict[bytes, str] = {}
@@ -100,12 +116,17 @@ def _symbol(raw: bytes) -> str:
 def _units(amount: int, size: int, field: str) -> int:
     if not amount:
         return 0
-    units, rest = divmod(amount, size)
-    if not 0 <= amount <= AMOUNT_MAX or units > UNITS_MAX:
+    units = amount // size
+    if amount < 0 or units > UNITS_MAX or (amount > SMALL_MAX and amount > AMOUNT_MAX):
         raise Problem(INVALID_REQUEST, f"{field} is out of range", {"field": field})
-    if rest:
+    if amount % size:
         raise Problem(OFF_GRID, f"{field} is not on the symbol's grid", {"field": field})
     return units
+
+
+def _number(order_id: int) -> int:
+    """0, which no order has, for what is too large for one."""
+    return order_id if order_id <= SMALL_MAX or order_id <= INT64_MAX else 0
 
 
 def _command(
@@ -124,7 +145,7 @@ def _command(
     if reserved or flags & ~POST_ONLY:
         raise Problem(INVALID_REQUEST, "reserved bits are set")
     if kind == CANCEL:
-        return m.CancelOrder(account, order_id if order_id <= INT64_MAX else 0)
+        return m.CancelOrder(account, _number(order_id))
     symbol = _SYMBOLS.get(raw_symbol) or _symbol(raw_symbol)
     if kind == REPLACE:
         return _replace_command(account, symbol, order_id, quantity, price, version, grid_for, grid_of_order)
@@ -141,7 +162,6 @@ def _command(
         raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
     stop_price = _units(stop_price, instrument.tick_size, "stop_price")
     display_qty = _units(display_quantity, instrument.lot_size, "display_quantity")
-    raw_key = _text(raw_client_order_id, "client_order_id") if raw_client_order_id != _NO_KEY else ""
     order = m.PlaceOrder(
         account,
         symbol,
@@ -156,9 +176,10 @@ def _command(
         stp,
         expire_at,
         valid_until,
-        client_order_id_of(raw_key) if raw_key else "",
+        _key(raw_client_order_id) if raw_client_order_id != _NO_KEY else "",
     )
-    refuse_contradictions(order, now)
+    if not is_plain(side, type_, tif, qty, price, stop_price, display_qty, stp, expire_at, valid_until):
+        refuse_contradictions(order, now)
     return order
 
 
@@ -174,7 +195,7 @@ def _replace_command(
 ) -> m.ReplaceOrder:
     if not quantity and not price:
         raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
-    number = order_id if order_id <= INT64_MAX else 0
+    number = _number(order_id)
     grid = grid_of_order(account, number)
     if grid is None:
         if symbol and grid_for(symbol) is None:
@@ -194,48 +215,56 @@ def _replace_command(
     )
 
 
-def results(outcomes: Sequence[Processed | Problem], errors: defaultdict[int, int]) -> bytes:
+def results(outcomes: Sequence[Done | Problem], errors: defaultdict[int, int]) -> bytes:
     """A result record for each outcome. Counts its codes in `errors`."""
-    out = bytearray(RESULT.size * len(outcomes))
-    pack = RESULT.pack_into
-    offset = 0
+    # All words of all records are packed by one call: by one for each record it takes three times as long.
+    words: list[int] = []
     for outcome in outcomes:
-        if isinstance(outcome, Problem):
-            errors[outcome.code] += 1
-            pack(out, offset, outcome.code, m.REJECTED, 0, 0, 0, 0, 0, 0, 0, 0)
+        if isinstance(outcome, Done):
+            code = _tell(outcome, words)
         else:
-            code, status, fills, order_id, filled, remaining, average = _facts(outcome)
-            if code:
-                errors[code] += 1
-            flags = REPLAYED if outcome.replayed else 0
-            pack(
-                out, offset, code, status, flags, fills, outcome.seq, order_id, min(filled, INT64_MAX),
-                min(remaining, INT64_MAX), min(average, INT64_MAX), outcome.time_ns,
-            )  # fmt: skip
-        offset += RESULT.size
-    return bytes(out)
+            code = outcome.code
+            words += (code | m.REJECTED << STATUS_SHIFT, 0, 0, 0, 0, 0, 0)
+        if code:
+            errors[code] += 1
+    return Struct(f"<{len(words)}q").pack(*words)
 
 
-def _facts(done: Processed) -> tuple[int, int, int, int, int, int, int]:
-    """(code, status, fills, order id, filled, remaining, average price) of a command; the last three ×1e8."""
-    command, events, seq = done.command, done.events, done.seq
-    if events and events[0][0] == m.REFUSED_EVENT:
-        return events[0][1], m.REJECTED, 0, getattr(command, "order_id", 0), 0, 0, 0
-    if isinstance(command, m.PlaceOrder):
-        assert done.instrument is not None
+def _tell(done: Done, words: list[int]) -> int:
+    """Append the seven words of a command's record; returns its code."""
+    events, seq = done.events, done.seq
+    first = REPLAYED << FLAGS_SHIFT if done.replayed else 0
+    if events:
+        kind: int = events[0][0]
+        if kind == m.REFUSED_EVENT:
+            code: int = events[0][1]
+            asked: int = getattr(done.command, "order_id", 0)
+            words += (first | code | m.REJECTED << STATUS_SHIFT, seq, asked, 0, 0, 0, done.time_ns)
+            return code
+    order = done.order
+    if order is None:
         instrument = done.instrument
-        open_qty, cost, status, _, trades = outcome_of(command.qty, seq, events)
+        assert instrument is not None, "only an order that was there is changed"
+        order_id = seq
+        qty: int = done.command.qty  # type: ignore[union-attr]
+        open_qty, cost, status, _, trades = outcome_of(qty, seq, events)
         fills = len(trades)
-        order_id, qty = seq, command.qty
     else:
-        order = done.order
-        assert order is not None, "only an order that was there is changed"
         instrument, qty, open_qty, cost = order.instrument, order.qty, order.open_qty, order.cost
         order_id, fills, status = order.id, len(order.fills), order.status
+    lot: int = instrument.lot_size
     filled = qty - open_qty
     average = average_of(cost, filled, instrument.tick_size) if filled else 0
-    lot = instrument.lot_size
-    return 0, status, fills, order_id, filled * lot, open_qty * lot, average
+    words += (
+        first | status << STATUS_SHIFT | fills << FILLS_SHIFT, seq, order_id, _told(filled * lot),
+        _told(open_qty * lot), _told(average), done.time_ns,
+    )  # fmt: skip
+    return 0
+
+
+def _told(number: int) -> int:
+    """With the largest that a record can tell in place of anything larger."""
+    return number if number <= SMALL_MAX else min(number, INT64_MAX)
 
 
 # --- what the venue's own processes hand over -------------------------------------------------------

@@ -6,26 +6,40 @@ from typing import Final
 
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.core import messages as m
-from tradsys.core.messages import GTC, LIMIT
+from tradsys.core.messages import BUY, GTC, LIMIT, SELL, STP_CANCEL_BOTH
 
 ICEBERG_SLICES_MAX: Final = 1_000
 """Each slice is one more trade for whoever takes it; crumbs would keep others from larger makers."""
 
 
+def is_plain(
+    side: int,
+    kind: int,
+    tif: int,
+    qty: int,
+    price: int,
+    stop_price: int,
+    display_qty: int,
+    stp: int,
+    expire_at: int,
+    valid_until: int,
+) -> bool:
+    """An order like most: nothing in it could contradict anything else."""
+    return (
+        kind == LIMIT
+        and tif == GTC
+        and qty > 0
+        and price > 0
+        and side in (BUY, SELL)
+        and 0 <= stp <= STP_CANCEL_BOTH
+        and valid_until >= 0
+        and not (stop_price or display_qty or expire_at)
+    )
+
+
 def refuse_contradictions(order: m.PlaceOrder, now: int) -> None:
     """Raises Problem 1002, naming the field. `too_late` of an order with a key is not asked here."""
     kind, tif = order.type, order.time_in_force
-    if (
-        kind == LIMIT
-        and tif == GTC
-        and order.qty > 0
-        and order.price > 0
-        and order.valid_until >= 0
-        and order.side in m.SIDE_WORDS
-        and order.stp in m.STP_WORDS
-        and not (order.stop_price or order.display_qty or order.expire_at)
-    ):
-        return  # Most orders: none of what is below could be wrong with it.
     rests = tif in (m.GTC, m.GTD, m.DAY)
     checks = (
         (order.side in m.SIDE_WORDS, "side", "is buy or sell"),

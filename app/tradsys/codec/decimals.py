@@ -17,6 +17,8 @@ UNITS_MAX: Final = 10**15
 """Most ticks or lots: a product of two still is a number people understand."""
 AMOUNT_MAX: Final = 2**62
 """The largest amount, price or notional, in 1e-8: with its fee it still fits the journal's 64 bits."""
+SMALL_MAX: Final = 2**62 - 1
+"""A larger number is no machine word in compiled code, and compared by a call. Hardly any comes."""
 CACHE_MAX: Final = 65_536
 
 DECIMAL = re.compile(r"(0|[1-9][0-9]{0,17})(?:\.([0-9]{1,18}))?", re.ASCII)

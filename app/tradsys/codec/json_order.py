@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from tradsys.codec.applied import Done
 from tradsys.codec.contradictions import refuse_contradictions
 from tradsys.codec.decimals import DecimalError, Grid, average_text, grid_of, text_of
 from tradsys.codec.errors import INVALID_REQUEST, Problem
-from tradsys.codec.json_v1 import Applied, NewOrder, client_order_id_of, time_of, unreadable
+from tradsys.codec.json_v1 import NewOrder, client_order_id_of, time_of, unreadable
 from tradsys.core import messages as m
 from tradsys.core.messages import GTC, LIMIT, STATUS_WORDS
 from tradsys.core.outcome import outcome_of
@@ -68,7 +69,7 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     return command
 
 
-def reply_bytes_of(record: Applied, shard: str) -> bytes | None:
+def reply_bytes_of(record: Done, shard: str) -> bytes | None:
     """`encode(reply_of(record, shard))` without the struct between, for the path of every order.
 
     None for a refusal. Each text in it was checked when it came in and needs no escaping: names, words

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tradsys.codec.applied import OrderState
 from tradsys.codec.decimals import DECIMAL, DecimalError, Grid, average_text, grid_of, text_of
 from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, explain
 from tradsys.core import messages as m
@@ -216,37 +217,6 @@ class Applied(Protocol):
     def events(self) -> list[m.Event]: ...
     @property
     def instrument(self) -> m.Instrument | None: ...
-
-
-class Processed(Applied, Protocol):
-    """Any command that was journalled, and what became of it."""
-
-    @property
-    def replayed(self) -> bool:
-        """The outcome of an earlier, equal command with the same key."""
-
-    @property
-    def order(self) -> OrderState | None:
-        """Of a replace or cancel: the account's order as the command left it, if there is one."""
-
-
-class OrderState(msgspec.Struct, frozen=True, gc=False):
-    """An order as a command left it. The order itself goes on changing, and memory may use it again."""
-
-    id: int
-    command: m.PlaceOrder
-    instrument: m.Instrument
-    price: int
-    qty: int
-    open_qty: int
-    cost: int
-    status: int
-    closed_reason: int
-    created_ns: int
-    updated_ns: int
-    updated_seq: int
-    version: int
-    fills: list[Any]
 
 
 # --- replies ----------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tradsys.core.messages import Instrument, Rules
+from tradsys.core.messages import Event, Instrument, PlaceOrder, Rules
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Record, Row, unpack
+from tradsys.core.records import Page, Record, Row, encode, unpack
 
 CHUNK_BITS: Final = 12
 BUCKETS: Final = 4096
@@ -24,7 +24,7 @@ class OrderMemory:
     """Open orders, and the most recently closed ones up to `closed_orders_max`."""
 
     def __init__(self, rules: Rules, pool_size: int):
-        self.rules = rules
+        self.obey(rules)
         self.chunks: dict[int, dict[int, Order]] = {}
         """By id without its last bits: orders of the same time lie together, and so in the CPU's cache."""
         self.closed: deque[Order] = deque()
@@ -33,6 +33,9 @@ class OrderMemory:
         self.pool_size = pool_size
         self.pool_hits = 0
         self.pool_misses = 0
+
+    def obey(self, rules: Rules) -> None:
+        self.closed_max: int = rules.closed_orders_max
 
     def get(self, order_id: int) -> Order | None:
         chunk = self.chunks.get(order_id >> CHUNK_BITS)
@@ -79,7 +82,7 @@ class OrderMemory:
         """Let go of the orders that closed longest ago, as long as there are too many."""
         closed = self.closed
         for _ in range(LEAVE_MAX):
-            if len(closed) <= self.rules.closed_orders_max:
+            if len(closed) <= self.closed_max:
                 break
             left = closed.popleft()
             self._remove(left.id)
@@ -87,11 +90,15 @@ class OrderMemory:
                 self.pool.append(left)
 
 
+def key_of(account: str, client_order_id: str) -> str:
+    return f"{account}/{client_order_id}"
+
+
 class KeyMemory:
     """Idempotency records by (account, client order id): while open, then for a window, within a cap."""
 
     def __init__(self, rules: Rules, instruments: Sequence[Instrument]):
-        self.rules = rules
+        self.obey(rules)
         self.instruments = instruments
         """By version."""
         self.buckets: list[dict[str, bytes]] = [{} for _ in range(BUCKETS)]
@@ -104,6 +111,10 @@ class KeyMemory:
         self.count = 0
         self.evicted_early = 0
 
+    def obey(self, rules: Rules) -> None:
+        self.window_ns: int = rules.idempotency_window_ns
+        self.keys_max: int = rules.idempotency_keys_max
+
     def get(self, key: str) -> Record | None:
         found = self.buckets[hash(key) & (BUCKETS - 1)].get(key)
         if found is None and self.loaded:
@@ -114,7 +125,17 @@ class KeyMemory:
         loaded = self.loaded.get(key)
         return loaded if loaded is not None else self.buckets[hash(key) & (BUCKETS - 1)][key]
 
-    def add(self, key: str, record: bytes) -> None:
+    def add(
+        self,
+        key: str,
+        command: PlaceOrder,
+        seq: int,
+        time_ns: int,
+        events: list[Event],
+        instrument: Instrument,
+    ) -> None:
+        """`events`: all of the command's."""
+        record = encode((command, seq, time_ns, events, instrument.version))
         self.buckets[hash(key) & (BUCKETS - 1)][key] = record
         self.count += 1
 
@@ -142,8 +163,8 @@ class KeyMemory:
         for _ in range(LEAVE_MAX):
             if not closed:
                 return
-            if closed[0][0] + self.rules.idempotency_window_ns > now:
-                if self.count <= self.rules.idempotency_keys_max:
+            if closed[0][0] + self.window_ns > now:
+                if self.count <= self.keys_max:
                     return
                 self.evicted_early += 1
             key = closed.popleft()[1]

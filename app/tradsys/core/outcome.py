@@ -20,7 +20,7 @@ def outcome_of(qty: int, order_id: int, events: list[Event]) -> tuple[int, int, 
     open_qty, cost, status, reason = qty, 0, NEW, 0
     trades = []
     for event in events:
-        kind = event[0]
+        kind: int = event[0]
         if kind == TRADE_EVENT:
             if event[3] == order_id:
                 open_qty = event[9]

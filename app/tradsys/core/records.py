@@ -6,7 +6,7 @@ let go one day: that is one piece of memory to free, cold by then, instead of a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -34,16 +34,9 @@ class _Packed(Struct, array_like=True, gc=False):
     version: int
 
 
-_encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[tuple[PlaceOrder, int, int, list[Event], int]], bytes] = msgspec.msgpack.Encoder().encode
+"""Of what `_Packed` has, in its order."""
 _decode = msgspec.msgpack.Decoder(_Packed).decode
-
-
-def key_of(account: str, client_order_id: str) -> str:
-    return f"{account}/{client_order_id}"
-
-
-def pack(command: PlaceOrder, seq: int, time_ns: int, events: list[Event], instrument: Instrument) -> bytes:
-    return _encode((command, seq, time_ns, events, instrument.version))
 
 
 def unpack(packed: bytes, instruments: Sequence[Instrument]) -> Record:

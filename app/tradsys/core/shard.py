@@ -16,7 +16,7 @@ from tradsys.core.account import Account, Balance, Holding
 from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, STOPPED_TAKER, TRADED
 from tradsys.core.expiry import Expiries
 from tradsys.core.market import Market, band
-from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory
+from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory, key_of
 from tradsys.core.messages import (
     ACCEPTED_EVENT,
     AMOUNT_SCALE,
@@ -90,7 +90,7 @@ from tradsys.core.messages import (
     SetTradingStatus,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Record, key_of, pack
+from tradsys.core.records import Record
 
 POSITION_TOLD_MAX: Final = 2**63 - 1
 """A position may be larger; the journal's numbers have 64 bits."""
@@ -160,8 +160,8 @@ class Shard:
 
         `seq` and `time_ns` never go back; accounts and symbols of account commands exist.
         """
-        events = self._verbs[command.__class__](command, seq, time_ns)
-        if len(self.orders.closed) > self.rules.closed_orders_max:
+        events = self._verbs[type(command)](command, seq, time_ns)
+        if len(self.orders.closed) > self.orders.closed_max:
             self.orders.sweep()
         if self.keys.closed:
             self.keys.sweep(time_ns)
@@ -229,7 +229,7 @@ class Shard:
                 command, account, market, side, qty, kind, tif, price, reserved, key, seq, now
             )
         if key:
-            self.keys.add(key, pack(command, seq, now, events, instrument))
+            self.keys.add(key, command, seq, now, events, instrument)
         return events
 
     def _accept(
@@ -386,9 +386,9 @@ class Shard:
             low = band(market.reference, -1, instrument.band_ppm)
             if price < low:
                 return (REFUSED_EVENT, PRICE_BAND, low, price)
-        notional = price * qty * market.unit
-        if price and instrument.notional_min and notional < instrument.notional_min:
-            return (REFUSED_EVENT, PRICE_BAND, instrument.notional_min, notional)
+        notional_min = instrument.notional_min
+        if price and notional_min and price * qty * market.unit < notional_min:
+            return (REFUSED_EVENT, PRICE_BAND, notional_min, price * qty * market.unit)
         if qty < instrument.qty_min:
             return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_min, qty)
         if qty > instrument.qty_max:
@@ -397,8 +397,9 @@ class Shard:
             limits = account.limits
             if limits.order_qty_max and qty * instrument.lot_size > limits.order_qty_max:
                 return (REFUSED_EVENT, SIZE_LIMIT, limits.order_qty_max, qty * instrument.lot_size)
-            if limits.order_notional_max and notional > limits.order_notional_max:
-                return (REFUSED_EVENT, SIZE_LIMIT, limits.order_notional_max, notional)
+            notional_max = limits.order_notional_max
+            if notional_max and price * qty * market.unit > notional_max:
+                return (REFUSED_EVENT, SIZE_LIMIT, notional_max, price * qty * market.unit)
         return None
 
     def _refuse_position(
@@ -827,7 +828,9 @@ class Shard:
             getattr(rules, name) < 0 for name in rules.__struct_fields__
         ):
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
-        self.rules = self.orders.rules = self.keys.rules = rules
+        self.rules = rules
+        self.orders.obey(rules)
+        self.keys.obey(rules)
         return [(SET_EVENT, 20)]
 
     def _define_instrument(self, command: DefineInstrument, seq: int, now: int) -> list[Event]:

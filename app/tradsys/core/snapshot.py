@@ -21,6 +21,7 @@ import msgspec
 
 from tradsys.core.account import Account, Balance
 from tradsys.core.market import Market
+from tradsys.core.memory import key_of
 from tradsys.core.messages import (
     CASH,
     FILLED,
@@ -32,7 +33,7 @@ from tradsys.core.messages import (
     Rules,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Row, key_of, pack
+from tradsys.core.records import Page, Row
 
 if TYPE_CHECKING:
     from tradsys.core.shard import Shard
@@ -337,7 +338,7 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
         elif isinstance(chunk, Records):
             for command, seq, time_ns, events, version, closed_ns in chunk.records:
                 key = key_of(command.account, command.client_order_id)
-                shard.keys.add(key, pack(command, seq, time_ns, events, shard.instruments[version]))
+                shard.keys.add(key, command, seq, time_ns, events, shard.instruments[version])
                 if closed_ns:
                     shard.keys.close(key, closed_ns)
         elif isinstance(chunk, WorkState):

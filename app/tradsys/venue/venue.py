@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from tradsys.codec.applied import Done, OrderState
 from tradsys.codec.contradictions import ICEBERG_SLICES_MAX, too_late
-from tradsys.codec.decimals import AMOUNT_MAX, text_of
+from tradsys.codec.decimals import AMOUNT_MAX, SMALL_MAX, text_of
 from tradsys.codec.errors import (
     FORBIDDEN,
     INVALID_REQUEST,
@@ -26,7 +27,6 @@ from tradsys.codec.errors import (
     UNKNOWN_SYMBOL,
     Problem,
 )
-from tradsys.codec.order_state import state_of
 from tradsys.core.messages import (
     NOT_TRADING,
     REFUSED_EVENT,
@@ -34,27 +34,28 @@ from tradsys.core.messages import (
     CancelOrders,
     Command,
     ContinueWork,
+    Event,
     ExpireOrders,
     PlaceOrder,
     ReplaceOrder,
     SetJournalSpace,
 )
+from tradsys.core.order import Order
 from tradsys.core.shard import Shard
-from tradsys.venue.outcome import Done, Outcome
+from tradsys.venue.outcome import Outcome
 from tradsys.venue.ports import Clock, Entry, Journal, JournalError
 
 BATCH_MAX = 1_000
 BATCH_EVENTS_MAX: Final = 100_000
 """Of a batch that has caused so many, a tenth of a second of work, only cancels are taken further: one
 command is bounded by the shard's rules, but a thousand of them would hold up everybody for many seconds."""
-_OF_ACCOUNTS: frozenset[type] = frozenset((ReplaceOrder, CancelOrder, CancelOrders))
-_OF_ORDERS = (CancelOrder, ReplaceOrder)
+_NO_ACCOUNT: Final = "the token's account does not exist here"
 _UNCOUNTABLE = f"quantity × price is larger than {text_of(AMOUNT_MAX)}, the most that is counted"
 
 
-def _account_of(command: Any) -> str:
-    account: str = command.account
-    return account
+def _whose(command: Any) -> tuple[str, int]:
+    """(account, order id) of a cancel or a replace."""
+    return command.account, command.order_id
 
 
 def _full() -> Problem:
@@ -110,14 +111,14 @@ class Venue:
                 entries.append(Entry(expire, self.shard.apply(expire, seq, now)))
                 self.done[ExpireOrders] += 1
             for command in commands:
-                if events > BATCH_EVENTS_MAX and command.__class__ is not CancelOrder:
+                if events > BATCH_EVENTS_MAX and type(command) is not CancelOrder:
                     # A retry has its answer already.
                     known = self._judge(command, now) if isinstance(command, PlaceOrder) else None
                     outcomes.append(known or _too_much())
                     continue
                 outcome = self._outcome(command, seq + len(entries), now)
                 outcomes.append(outcome)
-                if outcome.__class__ is Done and not outcome.replayed:
+                if isinstance(outcome, Done) and not outcome.replayed:
                     entries.append(Entry(command, outcome.events))
                     events += len(outcome.events)
         except Exception as fault:
@@ -142,7 +143,7 @@ class Venue:
             outcome = self._outcome(command, seq, now)
         except Exception as fault:
             raise JournalError(f"seq {seq} was not applied to its end") from fault
-        if outcome.__class__ is Done and not outcome.replayed:
+        if isinstance(outcome, Done) and not outcome.replayed:
             self.journal.append(seq, now, (Entry(command, outcome.events),))
             self.seq = seq
             self.time_ns = now
@@ -155,40 +156,58 @@ class Venue:
     def _outcome(self, command: Command, seq: int, now: int) -> Outcome:
         """Judge a command and, unless that settles it, apply it as number `seq`."""
         shard = self.shard
-        kind = command.__class__
+        kind = type(command)
         if kind is PlaceOrder:
-            outcome = self._judge(command, now)  # type: ignore[arg-type]
-            if outcome is not None:
-                return outcome
+            refused: Outcome | None = self._judge(command, now)  # type: ignore[arg-type]
+            if refused is not None:
+                return refused
             events = shard.apply(command, seq, now)
-            (self.refused if events[0][0] == REFUSED_EVENT else self.done)[kind] += 1
+            self._count(kind, events)
             instrument = shard.markets[command.symbol].instrument  # type: ignore[union-attr]
             return Done(command, seq, now, events, instrument)
         order = None
-        if kind in _OF_ACCOUNTS and _account_of(command) not in shard.accounts:
-            return Problem(FORBIDDEN, "the token's account does not exist here")
-        elif isinstance(command, _OF_ORDERS):
+        if kind is CancelOrder or kind is ReplaceOrder:
+            account, order_id = _whose(command)
+            if account not in shard.accounts:
+                return Problem(FORBIDDEN, _NO_ACCOUNT)
             if not shard.has_space and kind is ReplaceOrder:
                 return _no_space()
-            order = shard.order(command.order_id)
-            if order is not None and order.account.name != command.account:
+            order = shard.order(order_id)
+            if order is not None and order.account.name != account:
                 order = None
-            if order is not None and isinstance(command, ReplaceOrder):
-                market = shard.markets[order.command.symbol]
-                if command.qty > order.display_qty * ICEBERG_SLICES_MAX > 0:
-                    return Problem(INVALID_REQUEST, "quantity has more than 1000 slices")
-                if (command.qty or order.qty) * (command.price or order.price) * market.unit > AMOUNT_MAX:
-                    return Problem(INVALID_REQUEST, _UNCOUNTABLE)
+            if order is not None and kind is ReplaceOrder:
+                refused = self._judge_replacement(command, order)  # type: ignore[arg-type]
+                if refused is not None:
+                    return refused
+        elif isinstance(command, CancelOrders) and command.account not in shard.accounts:
+            return Problem(FORBIDDEN, _NO_ACCOUNT)
         events = shard.apply(command, seq, now)
-        (self.refused if events and events[0][0] == REFUSED_EVENT else self.done)[kind] += 1
+        self._count(kind, events)
         # Read here: later commands change the order, and it may have left memory with this one.
-        state = state_of(order) if order is not None else None
+        state = OrderState(order, order.fills) if order is not None else None
         return Done(command, seq, now, events, None, False, state)
+
+    def _count(self, kind: type, events: list[Event]) -> None:
+        if events:
+            first: int = events[0][0]
+            if first == REFUSED_EVENT:
+                self.refused[kind] += 1
+                return
+        self.done[kind] += 1
+
+    def _judge_replacement(self, command: ReplaceOrder, order: Order) -> Problem | None:
+        market = self.shard.markets[order.command.symbol]
+        if command.qty > order.display_qty * ICEBERG_SLICES_MAX > 0:
+            return Problem(INVALID_REQUEST, "quantity has more than 1000 slices")
+        if (command.qty or order.qty) * (command.price or order.price) * market.unit > AMOUNT_MAX:
+            return Problem(INVALID_REQUEST, _UNCOUNTABLE)
+        return None
 
     def _judge(self, command: PlaceOrder, now: int) -> Outcome | None:
         """A retry's first outcome, or why the order may not be taken; None: it is new and may."""
+        account = command.account
         if command.client_order_id:
-            record = self.shard.original(command.account, command.client_order_id)
+            record = self.shard.original(account, command.client_order_id)
             if record is not None:
                 first = record.command
                 if command == first or replace(command, request_id=first.request_id) == first:
@@ -210,8 +229,8 @@ class Venue:
                     "valid_until is further away than the idempotency window",
                     {"valid_until": str(command.valid_until), "latest": str(now + window)},
                 )
-        if command.account not in self.shard.accounts:
-            return Problem(FORBIDDEN, "the token's account does not exist here")
+        if account not in self.shard.accounts:
+            return Problem(FORBIDDEN, _NO_ACCOUNT)
         market = self.shard.markets.get(command.symbol)
         if market is None:
             return Problem(UNKNOWN_SYMBOL, f"no symbol {command.symbol!r}; GET /api/v1/symbols lists them")
@@ -221,7 +240,10 @@ class Venue:
             # Less than twice of these is what the protection of a stop or market order allows.
             command.stop_price or market.reference or market.book.best_price(-command.side)
         )
-        if price * command.qty * market.unit > AMOUNT_MAX:
+        qty = command.qty
+        worth = price * market.unit
+        # The product of all three is no machine word to compiled code, and hardly ever needed.
+        if worth and qty > SMALL_MAX // worth and worth * qty > AMOUNT_MAX:
             return Problem(INVALID_REQUEST, _UNCOUNTABLE)
         return None
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from tradsys.adapters.feed.follower import Follower, Turn
 from tradsys.adapters.feed.messages import Buffers, Encoded
 from tradsys.adapters.feed.stream import Key, Stream
 from tradsys.codec import stream_v1 as s
+from tradsys.codec.applied import OrderState
 from tradsys.codec.json_v1 import OrderReply, rejected_reply_of, reply_of_order
-from tradsys.codec.order_state import state_of
 from tradsys.core.order import Order
 
 ORDERS_PER_MESSAGE = 200
@@ -73,8 +71,8 @@ class OrdersStream(Stream):
 
 
 def _reply_with_fills_since(order: Order, first_seq: int, shard: str) -> OrderReply:
-    state = state_of(order)
-    return reply_of_order(replace(state, fills=[fill for fill in state.fills if fill[1] >= first_seq]), shard)
+    fills = [fill for fill in order.fills or () if fill[1] >= first_seq]
+    return reply_of_order(OrderState(order, fills), shard)
 
 
 class BalancesStream(Stream):
