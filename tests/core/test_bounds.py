@@ -1,4 +1,7 @@
-"""How much one command of a new venue may do, counted in orders: nobody waits for more than that."""
+"""How much one command of a new venue may do, counted in orders: nobody waits for more than that.
+
+And what an older one may do: its journal, in which no rules are set, must give the same events for ever.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ from tradsys.core.messages import (
     Event,
     ExpireOrders,
     PlaceOrder,
+    SetRules,
 )
 from tradsys.core.shard import Shard
 from tradsys.settings import Settings
@@ -37,11 +41,12 @@ SYMBOL = "BTC-USD"
 class NewVenue:
     """The shard that an empty data directory begins with, and one account more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_an_older_release: bool = False) -> None:
         self.shard = Shard("a")
         self.seq = 0
         for command in Settings().seed.commands():
-            self.apply(command)
+            if not (of_an_older_release and isinstance(command, SetRules)):
+                self.apply(command)
         self.apply(DefineAccount("other", LIMITS))
 
     def apply(self, command: Command, time_ns: int = 1) -> list[Event]:
@@ -128,3 +133,20 @@ def test_a_command_takes_fewer_than_two_thousand_orders_also_where_stops_take_ma
     stops_and_taken = [(count(TRIGGERED_EVENT, step), count(TRADE_EVENT, step)) for step in steps]
     assert stops_and_taken == [first, *[(1, 1_000)] * (3 - first[0])]
     assert [step[-1][0] for step in steps] == [WORK_EVENT] * len(steps)
+
+
+def test_a_journal_in_which_no_rules_are_set_means_what_it_always_did() -> None:
+    """A step takes 1,000 orders or, of a cascade, has 2,000 events; an order takes 2,000 others."""
+    venue = NewVenue(of_an_older_release=True)
+    for _ in range(1_200):
+        venue.apply(PlaceOrder("other", SYMBOL, BUY, STOP_LIMIT, GTC, 1, 10, stop_price=100))
+    venue.sell(3_201, 100)
+
+    cascade = [venue.take(1, 100), *venue.rest_of_the_work()]
+    sweep = venue.take(2_001, 100)
+    cancels = [venue.apply(CancelOrders("other")), *venue.rest_of_the_work()]
+
+    # The order itself has two events, each stop two more.
+    assert [count(TRIGGERED_EVENT, step) for step in cascade] == [999, 201]
+    assert count(TRADE_EVENT, sweep) == 2_000
+    assert [count(CLOSED_EVENT, step) for step in cancels] == [1_000, 200]
