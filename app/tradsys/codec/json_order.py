@@ -69,46 +69,85 @@ def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_i
     return command
 
 
-def reply_bytes_of(record: Done, shard: str) -> bytes | None:
-    """`encode(reply_of(record, shard))` without the struct between, for the path of every order.
+def reply_bytes_of(done: Done, shard: str) -> bytes | None:
+    """`encode(reply_of(done, shard))`, of a cancel or replace `encode(reply_of_order(done.order, shard))`,
+    without the struct between: on the path of every order.
 
     None for a refusal. Each text in it was checked when it came in and needs no escaping: names, words
-    and decimals. A test holds it to `reply_of`, byte for byte.
+    and decimals. A test holds it to those two, byte for byte.
     """
-    command, seq, instrument = record.command, record.seq, record.instrument
-    assert isinstance(command, m.PlaceOrder) and instrument is not None
-    if record.events[0][0] == m.REFUSED_EVENT:
-        return None
-    grid = grid_of(instrument)
-    price_text, qty_text = grid.price_text, grid.qty_text
+    events, order = done.events, done.order
+    if events:
+        first: int = events[0][0]
+        if first == m.REFUSED_EVENT:
+            return None
+    seq, time_ns = done.seq, done.time_ns
+    if order is not None:
+        placed = order.command
+        number, instrument = order.id, order.instrument
+        grid = grid_of(instrument)
+        fills = ",".join([_fill(grid, fill[3], number, str(fill[0])) for fill in order.fills])
+        return _order(
+            shard, number, placed, grid, order.price if placed.price else 0, order.qty, order.open_qty,
+            order.cost, order.status, order.closed_reason, str(order.created_ns), str(order.updated_ns),
+            order.updated_seq, order.version, fills,
+        )  # fmt: skip
+    command = done.command
+    assert isinstance(command, m.PlaceOrder) and done.instrument is not None
+    grid = grid_of(done.instrument)
     qty = command.qty
-    open_qty, cost, status, reason, trades = outcome_of(qty, seq, record.events)
-    ts = str(record.time_ns)
-    number = str(seq)
-    fills, filled, average = "", "0", "null"
-    if trades:
-        texts = []
-        for _, trade_id, maker_id, _, trade_price, trade_qty, maker_fee, taker_fee, _, _ in trades:
-            fee = taker_fee if maker_id != seq else maker_fee
-            texts.append(
-                f'{{"trade_id":{trade_id},"price":"{price_text(trade_price)}"'
-                f',"quantity":"{qty_text(trade_qty)}","fee":"{text_of(fee) if fee else 0}"'
-                f',"liquidity":"{"taker" if maker_id != seq else "maker"}","ts":"{ts}"}}'
-            )
-        fills = ",".join(texts)
+    open_qty, cost, status, reason, trades = outcome_of(qty, seq, events)
+    ts = str(time_ns)
+    fills = ",".join([_fill(grid, trade, seq, ts) for trade in trades]) if trades else ""
+    return _order(
+        shard, seq, command, grid, command.price, qty, open_qty, cost, status, reason, ts, ts, seq, 0, fills
+    )
+
+
+def _fill(grid: Grid, trade: m.Event, order_id: int, ts: str) -> str:
+    _, trade_id, maker_id, _, price, qty, maker_fee, taker_fee, _, _ = trade
+    fee, liquidity = (taker_fee, "taker") if maker_id != order_id else (maker_fee, "maker")
+    return (
+        f'{{"trade_id":{trade_id},"price":"{grid.price_text(price)}","quantity":"{grid.qty_text(qty)}"'
+        f',"fee":"{text_of(fee) if fee else 0}","liquidity":"{liquidity}","ts":"{ts}"}}'
+    )
+
+
+def _order(
+    shard: str,
+    number: int,
+    command: m.PlaceOrder,
+    grid: Grid,
+    price: int,
+    qty: int,
+    open_qty: int,
+    cost: int,
+    status: int,
+    reason: int,
+    created_ts: str,
+    updated_ts: str,
+    seq: int,
+    version: int,
+    fills: str,
+) -> bytes:
+    qty_text = grid.qty_text
+    filled, average = "0", "null"
+    if open_qty != qty:
         filled = qty_text(qty - open_qty)
         average = f'"{average_text(grid, cost, qty - open_qty)}"'
-    key = f'"{command.client_order_id}"' if command.client_order_id else "null"
-    price = f'"{price_text(command.price)}"' if command.price else "null"
-    stop_price = f'"{price_text(command.stop_price)}"' if command.stop_price else "null"
+    named, stop_price = command.client_order_id, command.stop_price
+    key_text = f'"{named}"' if named else "null"
+    price_text = f'"{grid.price_text(price)}"' if price else "null"
+    stop_text = f'"{grid.price_text(stop_price)}"' if stop_price else "null"
     last = f',"reason":"{m.REASON_WORDS[reason]}"' if reason else ""
     return (
-        f'{{"order_id":"{shard}-{number}","client_order_id":{key},"account":"{command.account}"'
-        f',"symbol":"{command.symbol}{_WORDS[command.side, command.type, command.time_in_force]}{price}'
-        f',"stop_price":{stop_price},"quantity":"{qty_text(qty)}"'
+        f'{{"order_id":"{shard}-{number}","client_order_id":{key_text},"account":"{command.account}"'
+        f',"symbol":"{command.symbol}{_WORDS[command.side, command.type, command.time_in_force]}{price_text}'
+        f',"stop_price":{stop_text},"quantity":"{qty_text(qty)}"'
         f',"filled_quantity":"{filled}","remaining_quantity":"{qty_text(open_qty)}"'
         f',"avg_price":{average},"status":"{STATUS_WORDS[status]}"'
-        f',"created_ts":"{ts}","updated_ts":"{ts}","seq":{number},"version":0,"fills":[{fills}]{last}}}'
+        f',"created_ts":"{created_ts}","updated_ts":"{updated_ts}","seq":{seq},"version":{version}'
+        f',"fills":[{fills}]{last}}}'
     ).encode()
 
 

@@ -24,7 +24,9 @@ import ujson
 from gunicorn.app.base import BaseApplication
 from msgspec import Struct
 
-from tradsys.codec.json_v1 import Applied, NewOrder, OrderReply, decode_new_order, encode, reply_of
+from tradsys.codec.applied import Done
+from tradsys.codec.json_v1 import NewOrder, decode_new_order, encode, reply_of, reply_of_order
+from tradsys.core.messages import REFUSED_EVENT
 
 KEEP_ALIVE_S = 75
 TICK_S = 1
@@ -136,11 +138,11 @@ def read_order(body: bytes) -> NewOrder:
     return order
 
 
-def write_order(record: Applied, shard: str) -> bytes | None:
+def write_order(done: Done, shard: str) -> bytes | None:
     """As `json_order.reply_bytes_of`, by way of a dict and ujson."""
-    reply = reply_of(record, shard)
-    if not isinstance(reply, OrderReply):
+    if done.events and done.events[0][0] == REFUSED_EVENT:
         return None
+    reply = reply_of(done, shard) if done.order is None else reply_of_order(done.order, shard)
     return ujson.dumps(msgspec.to_builtins(reply), escape_forward_slashes=False).encode()
 
 

@@ -37,7 +37,6 @@ from tradsys.codec.json_v1 import (
     order_number,
     rejected_reply_of,
     replace_command,
-    reply_of,
     reply_of_order,
 )
 from tradsys.core import messages as m
@@ -150,48 +149,34 @@ class Desk:
         resp.put("x-seq", str(outcome.seq))
         if outcome.replayed:
             resp.put("idempotent-replay", "true")
-        if outcome.command.__class__ is m.PlaceOrder:
-            accepted = self.write_order(outcome, self.shard_name)
-            if accepted is not None:
-                resp.data = accepted
-                return
-        reply = self.reply(outcome)
-        if isinstance(reply, OrderReply):
-            resp.data = encode(reply)
+        accepted = self.write_order(outcome, self.shard_name)
+        if accepted is not None:
+            resp.data = accepted
             return
+        code, message, details = self.refusal(outcome)
         # A refusal's body is as repeatable as an order's: its request id is the one of the first try.
         first_id = getattr(outcome.command, "request_id", "") or f"{self.shard_name}-{outcome.seq}"
         if not req.caller_id:
             req.id = first_id
-        self.tally.errors[reply[0]] += 1
-        answer_problem(req, resp, Problem(*reply), first_id)
+        self.tally.errors[code] += 1
+        answer_problem(req, resp, Problem(code, message, details), first_id)
 
-    def reply(self, done: Done) -> OrderReply | tuple[int, str, dict[str, Any]]:
-        """The order as the command left it, or (code, message, details) of the refusal."""
-        command = done.command
-        if isinstance(command, m.PlaceOrder):
-            return reply_of(done, self.shard_name)
-        if done.events and done.events[0][0] == m.REFUSED_EVENT:
-            grid = grid_of(done.order.instrument) if done.order is not None else None
-            return explain(done.events[0], command, grid)
-        assert done.order is not None, "only an order that was there is changed"
-        return reply_of_order(done.order, self.shard_name)
+    @staticmethod
+    def refusal(done: Done) -> tuple[int, str, dict[str, Any]]:
+        """(code, message, details)"""
+        instrument = done.instrument or (done.order.instrument if done.order is not None else None)
+        return explain(done.events[0], done.command, grid_of(instrument) if instrument is not None else None)
 
     def result(self, outcome: Outcome) -> Result:
-        if outcome.__class__ is Done and outcome.command.__class__ is m.PlaceOrder:
+        if isinstance(outcome, Done):
             accepted = self.write_order(outcome, self.shard_name)
             if accepted is not None:
                 # The very bytes that the order alone would have got.
                 order: Any = Raw(accepted)
                 return Result(True, order)
-        reply = (
-            (outcome.code, outcome.message, outcome.details)
-            if isinstance(outcome, Problem)
-            else self.reply(outcome)
-        )
-        if isinstance(reply, OrderReply):
-            return Result(True, reply)
-        code, message, details = reply
+            code, message, details = self.refusal(outcome)
+        else:
+            code, message, details = outcome.code, outcome.message, outcome.details
         self.tally.errors[code] += 1
         return Result(False, None, {"code": code, "message": message, "details": details})
 
