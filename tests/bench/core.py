@@ -438,7 +438,7 @@ def _growth(bench: Bench, operations: dict[str, dict[str, Any]], form: str, larg
         f"the longest command that a new venue's rules allow, {largest:,} orders: {form}",
         HELD_UP_US_MAX,
         "µs",
-        [twice],
+        [max(takes, twice)],
         "in process, whole `apply`, CPU time, with fees, reservations, keys and orders of the day: an order "
         f"takes 998 others, then a stop 1,000; the worst of {often['operations']}, in the middle "
         f"{often['p50_us']:,.0f}; an order that takes 1,000, without a stop: in the middle "
