@@ -25,8 +25,9 @@ from tests.adapters.journalled import Recording
 from tradsys.adapters.auth.keys import HmacKey
 from tradsys.adapters.auth.revocation import Revocations
 from tradsys.adapters.auth.tokens import TokenVerifier
-from tradsys.adapters.history.process import History
+from tradsys.adapters.history.process import History, Syncer
 from tradsys.adapters.history.sqlite import Pragmas
+from tradsys.adapters.history.syncing import Syncing, SyncingProcess
 from tradsys.adapters.http.app import create_app, ops_routes
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.log.files import Files, OsFiles
@@ -148,14 +149,35 @@ class HistoryProcess:
         return self.process.wait(30)
 
 
+class SyncingHere:
+    """What the process that syncs does, in threads of this one: for faults that have to be put in between."""
+
+    def __init__(self, directory: Path, page: Page, files: Files) -> None:
+        at = str(directory)
+        self._syncing = Syncing(
+            page,
+            lambda: LogSync(at, files, page),
+            lambda: prepare_next_segment(at, files, page, SEGMENT_BYTES),
+            page.metrics,
+            5,
+        )
+
+    def start(self, gone: Callable[[], None]) -> None:
+        self._syncing.start()
+
+    def stop(self) -> None:
+        self._syncing.stop()
+
+
 class HistoryThread:
     """History in a thread of the test, for faults that have to be put in between."""
 
     def __init__(
         self, directory: Path, page: Page, *, files: Files | None = None, snapshot_every: int = 10**9
     ) -> None:
-        self._interpreter = sys.getswitchinterval(), gc.get_threshold()
-        self.history = make_history(directory, page, files=files, snapshot_every=snapshot_every)
+        self._threshold = gc.get_threshold()
+        syncer = SyncingHere(directory, page, files or OsFiles())
+        self.history = make_history(directory, page, syncer, files=files, snapshot_every=snapshot_every)
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -182,8 +204,7 @@ class HistoryThread:
     def __exit__(self, *_: object) -> None:
         self.history.stop()
         self._thread.join(30)
-        sys.setswitchinterval(self._interpreter[0])
-        gc.set_threshold(*self._interpreter[1])
+        gc.set_threshold(*self._threshold)
         gc.unfreeze()
         assert self.exit_code == 0
 
@@ -198,6 +219,7 @@ def until(what: str, condition: Callable[[], bool], within_s: float = 60) -> Non
 def make_history(
     directory: Path,
     page: Page,
+    syncer: Syncer,
     *,
     snapshot_every: int,
     files: Files | None = None,
@@ -208,22 +230,25 @@ def make_history(
         shard_name="a",
         progress=page,
         words=page.metrics,
-        open_sync=lambda: LogSync(at, files, page),
-        prepare=lambda: prepare_next_segment(at, files, page, SEGMENT_BYTES),
+        syncer=syncer,
         open_reader=lambda seq, chain: LogReader(at, files, seq, chain),
         segments=lambda: [Path(segment_path(at, index)) for index in segment_indexes(at, files)],
-        sync_interval_ms=5,
-        answers_wait=False,
         snapshot_every=snapshot_every,
         pragmas=Pragmas(),
         derive=dict,
     )
 
 
-def main(directory: Path, snapshot_every: int) -> int:
+def main(directory: Path, snapshot_every: int, sync_interval_ms: int) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     page = Page.open(f"{directory}/page", boot_id())
-    history = make_history(directory, page, snapshot_every=snapshot_every)
+    syncer = SyncingProcess(
+        [
+            *(sys.executable, "-m", "tradsys.compose.syncing", f"{directory}/page", str(directory)),
+            *(str(SEGMENT_BYTES), str(sync_interval_ms), "json"),
+        ]
+    )
+    history = make_history(directory, page, syncer, snapshot_every=snapshot_every)
     signal.signal(signal.SIGTERM, lambda *_: history.stop())
     verifier = TokenVerifier(HmacKey(b"k" * 32), "tradsys", "tradsys", Revocations(), page.metrics)
     edge = Edge(
@@ -249,4 +274,4 @@ def main(directory: Path, snapshot_every: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -22,7 +22,7 @@ from tests.adapters.following import Engine, HistoryProcess, HistoryThread, unti
 from tests.adapters.journalled import last_seq
 from tradsys import metrics
 from tradsys.adapters.history import follower, syncing
-from tradsys.adapters.history.process import EXIT_JOURNAL
+from tradsys.adapters.history.process import EXIT_ALONE, EXIT_JOURNAL
 from tradsys.adapters.history.readmodel import ReadModel, ReadModelMoved
 from tradsys.adapters.history.snapshots import KEPT, SnapshotStore
 from tradsys.adapters.history.sqlite import Pragmas
@@ -85,6 +85,83 @@ def test_after_kills_at_random_moments_the_read_model_is_a_replay_of_the_journal
 
     assert state == {"seq": engine.seq, "state_hash": engine.recording.shard.state_hash()}
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def syncs(history: HistoryProcess) -> int:
+    """The process that syncs for this one; history has no other child as long as it makes no snapshot."""
+    pid = history.process.pid
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def stopped_history(tmp_path, engine):
+    """History that has begun, and is not run any more; it goes on behind the test."""
+    history = HistoryProcess(tmp_path)
+    engine.trade(50)
+    history.wait_for(engine.seq)
+    os.kill(history.process.pid, signal.SIGSTOP)
+    yield history
+    os.kill(history.process.pid, signal.SIGCONT)
+
+
+def test_a_history_that_is_not_run_keeps_no_sync_and_no_segment_waiting(tmp_path, engine, stopped_history):
+    replayed = engine.page.metrics[metrics.REPLAY_SEQ.word()]
+    first = engine.page.segment
+    while engine.page.segment < first + 2:
+        engine.trade(500)
+        until("a sync", lambda: engine.page.durable_seq == engine.seq, within_s=20)
+
+    assert engine.page.metrics[metrics.REPLAY_SEQ.word()] == replayed
+
+
+def test_without_the_process_that_syncs_history_ends_and_another_one_goes_on(tmp_path, engine):
+    history = HistoryProcess(tmp_path)
+    engine.trade(300)
+    history.wait_for(engine.seq)
+
+    os.kill(syncs(history), signal.SIGKILL)
+
+    assert history.process.wait(30) == EXIT_ALONE
+    assert "the process that syncs has ended with -9" in (tmp_path / "history.err").read_text()
+    engine.trade(300)
+    again = HistoryProcess(tmp_path)
+    again.wait_for(engine.seq)
+    assert again.terminate() == 0
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def test_a_killed_history_leaves_nobody_behind_who_syncs(tmp_path, engine):
+    history = HistoryProcess(tmp_path)
+    engine.trade(50)
+    history.wait_for(engine.seq)
+    child = syncs(history)
+
+    history.kill()
+
+    until("it is gone", lambda: not is_alive(child))
+
+
+def test_of_two_histories_only_the_first_syncs_as_long_as_it_lives(tmp_path, engine):
+    history = HistoryProcess(tmp_path)
+    engine.trade(50)
+    history.wait_for(engine.seq)
+    second = HistoryProcess(tmp_path)
+    os.kill(syncs(history), signal.SIGSTOP)
+    engine.trade(50)
+
+    until("it says so", lambda: "the sync of the journal is late" in second.get("/readyz")[1])
+    assert engine.page.durable_seq < engine.seq
+
+    history.kill()
+    until("the other one syncs", lambda: engine.page.durable_seq == engine.seq)
+    assert second.terminate() == 0
 
 
 def test_a_clean_end_leaves_a_snapshot_of_everything(engine, tmp_path, monkeypatch):

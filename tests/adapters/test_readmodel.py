@@ -121,23 +121,6 @@ def test_a_failed_transaction_leaves_rows_and_position_as_they_were(tmp_path):
     assert model.position.seq == last_seq(frames[-1])
 
 
-def test_a_transaction_gives_way_after_every_frame_and_insert(tmp_path):
-    given = []
-    model = ReadModel(
-        tmp_path / "readmodel.db",
-        PRAGMAS,
-        [0] * metrics.WORDS_USED,
-        lambda: given.append((model.position.seq, model.db.total_changes())),
-    )
-    frames, before = Recording(3).record(200), model.db.total_changes()
-
-    write(model, frames)
-
-    assert {seq for seq, _ in given} == {0}, "inside the transaction"
-    assert [changes for _, changes in given].count(before) == len(frames), "folded, nothing inserted yet"
-    assert len(given) > len(frames)
-
-
 def test_frames_must_follow_the_position(tmp_path):
     frames = Recording(1).record(100)
     model = open_model(tmp_path)

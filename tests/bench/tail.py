@@ -3,8 +3,7 @@
 An open loop of single orders at even distances: latency counts from when an order was due, so that a stall
 is charged for all that had to wait. The same on an empty handler (floor.py). Then one rate, and in turn
 `history` stopped and running, and its /metrics asked twenty times a second or not at all: the engine's own
-histogram of orders says what of it reaches the tail. (Stopped, `history` does not sync, so the engine does,
-every quarter of a second: that is on its tail, not history.)
+histogram of orders says what of it reaches the tail. (Its process that syncs goes on meanwhile.)
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,14 @@ FAULTS = [
     ("engine", "pwrite64:retval=97:when=60"),
 ]
 CHOSEN = FAULTS[: int(os.environ.get("COUNT_D3", "4"))]
+
+
+def who_syncs(history: int) -> int:
+    """The process that history has for it."""
+    for pid in map(int, Path(f"/proc/{history}/task/{history}/children").read_text().split()):
+        if b"tradsys.compose.syncing" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("nobody syncs")
 
 
 @contextlib.contextmanager
@@ -54,7 +63,8 @@ def test_a_failed_system_call_ends_the_engine_at_once_and_loses_nothing(tmp_path
             while load.acknowledged < wanted:
                 time.sleep(0.01)
             engine = venue.processes["engine"]
-            with failing(venue.processes[process].pid, injection):
+            pid = venue.processes[process].pid
+            with failing(pid if process == "engine" else who_syncs(pid), injection):
                 assert engine.wait(timeout=20) == EXIT_JOURNAL, f"{injection}: {venue.log()[-1000:]!r}"
             del venue.processes["engine"]
             venue.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, MutableSequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from tradsys import metrics
 from tradsys.adapters.history.memory import MemoryLimit
 from tradsys.adapters.history.process import History
 from tradsys.adapters.history.sqlite import PragmaNotInForce, SchemaTooNew, SqliteTooOld
+from tradsys.adapters.history.syncing import SyncingProcess
 from tradsys.adapters.http.app import (
     create_app,
     ops_routes,
@@ -18,13 +20,13 @@ from tradsys.adapters.http.app import (
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.reader import LogReader
-from tradsys.adapters.log.segments import prepare_next_segment, segment_indexes, segment_path
-from tradsys.adapters.log.sync import LogSync
+from tradsys.adapters.log.segments import segment_indexes, segment_path
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.ops.server import OpsServer
 from tradsys.adapters.page.page import ENGINE_TIME_NS
 from tradsys.compose.ops import build_info, settings_info
 from tradsys.compose.pieces import (
+    PAGE_FILE,
     Nobody,
     Stop,
     close_header,
@@ -41,6 +43,20 @@ from tradsys.settings import EXIT_CONFIGURATION, Settings
 def serve_history(settings: Settings) -> int:
     """Follow the journal until told to stop; returns the exit code."""
     stop = Stop()
+    syncer = SyncingProcess(
+        [
+            *(sys.executable, "-m", "tradsys.compose.syncing"),
+            *(f"{settings.data_dir}/{PAGE_FILE}", str(settings.data_dir)),
+            *(str(settings.segment_bytes), str(settings.sync_interval_ms), settings.log_format),
+        ]
+    )
+    try:
+        return _follow(settings, stop, syncer)
+    finally:
+        syncer.stop()
+
+
+def _follow(settings: Settings, stop: Stop, syncer: SyncingProcess) -> int:
     page = wait_for_page(settings, stop)
     if page is None:
         return 0
@@ -58,6 +74,7 @@ def serve_history(settings: Settings) -> int:
 
         def derive() -> Mapping[str, Samples]:
             evidence.look()
+            words[resident] += syncer.resident_bytes()
             evidence.ready(not history.not_ready())
             memory.look()
             return {
@@ -66,6 +83,7 @@ def serve_history(settings: Settings) -> int:
                 "tradsys_engine_silence_seconds": one(silence()),
             }
 
+        resident = metrics.SHARD_PROCESSES.memory.word(metrics.HISTORY)
         memory = MemoryLimit(settings.memory_limit, words)
         silence = Silence(lambda: page.words[ENGINE_TIME_NS])
         history = History(
@@ -73,14 +91,11 @@ def serve_history(settings: Settings) -> int:
             shard_name=settings.shard,
             progress=page,
             words=words,
-            open_sync=lambda: LogSync(directory, files, page),
-            prepare=lambda: prepare_next_segment(directory, files, page, settings.segment_bytes),
+            syncer=syncer,
             open_reader=lambda seq, chain: LogReader(directory, files, seq, chain),
             segments=lambda: [
                 Path(segment_path(directory, index)) for index in segment_indexes(directory, files)
             ],
-            sync_interval_ms=settings.sync_interval_ms,
-            answers_wait=settings.durability == "durable",
             snapshot_every=settings.snapshot_every,
             pragmas=pragmas(settings),
             derive=derive,

@@ -5,7 +5,7 @@ engine journalled, byte for byte. From the same frames it writes the read model,
 snapshots and state hashes. So nothing that takes long happens in the engine, and a release that gives
 other events than the one before is found on the first command where it does.
 
-    sync thread ─► durable_seq ─► frames ─► shard ─► snapshot ─► verified elsewhere ─► old segments may go
+    sync process ─► durable_seq ─► frames ─► shard ─► snapshot ─► verified elsewhere ─► old segments may go
                                        └──► read model
 
 Snapshot and read model each know their place in the journal (sequence number and chain), and either may be
@@ -18,7 +18,6 @@ import gc
 import logging
 import os
 import resource
-import sys
 import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from concurrent.futures import Future
@@ -54,11 +53,7 @@ ROUND_S = 0.05
 """From one look at the journal to the next. A round costs something whatever it finds, a transaction above
 all: after each sync, five milliseconds apart, the read model cost twice as much a command."""
 NICE = 5
-"""The replay is the first to wait on a CPU that others want; syncing, in its own thread, is not."""
-SWITCH_INTERVAL_S = 0.0005
-"""How long the replay may keep the interpreter from the sync thread."""
-STRIDE = 4
-"""After so many commands, a tenth of a millisecond, the replay gives way."""
+"""The replay is the first to wait on a CPU that others want, also where it is not idle (`priority.py`)."""
 RETRY_S = 1.0
 FINISH_S = 5.0
 """How much of its backlog a history that was told to stop still works off."""
@@ -146,10 +141,9 @@ class Follower:
         segments: Callable[[], Sequence[Path]],
         snapshot_every: int,
         words: MutableSequence[int],
-        give_way: Callable[[], None],
     ) -> None:
         """`open_reader(seq, chain)` reads what follows the frame with this end; `segments` are the
-        journal's files, oldest first; `give_way` lets others have the CPU, if there are any."""
+        journal's files, oldest first."""
         self._progress = progress
         self._open_reader = open_reader
         self._readmodel_path = readmodel_path
@@ -159,7 +153,6 @@ class Follower:
         self._snapshot_every = snapshot_every
         self._schedule: Schedule
         self._words = words
-        self._give_way = give_way
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._requests: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -212,10 +205,9 @@ class Follower:
     def run(self) -> None:
         """Follow until `stop`. Raises JournalError for a journal that can't be trusted, ReplayMismatch
         for one that this release does not reproduce; both end the process."""
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         os.nice(NICE)  # Of this thread alone, and of what it starts.
-        # A full collection of a million orders is a pause in which nobody else runs, the sync thread
-        # neither. What lives long is frozen instead; cycles are rare here, and young ones are found.
+        # A full collection of a million orders is a pause in which nobody else runs.
+        # What lives long is frozen instead; cycles are rare here, and young ones are found.
         gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, NEVER)
         while not self._progress.current:
             if self._stop.wait(ROUND_S):
@@ -266,8 +258,6 @@ class Follower:
             command = entry.command
             entries.append(Entry(command, apply(command, seq, now)))
             seq += 1
-            if not seq % STRIDE:
-                self._give_way()
         replayed = encode_payload(entries)
         if replayed != frame.payload:
             self._words[metrics.REPLAY_MISMATCHES.word()] += 1
@@ -548,6 +538,6 @@ class Follower:
 
 
 def _children_cpu_s() -> float:
-    """CPU time of the children that have ended; this process has no others than those that verify."""
+    """CPU time of the children that have ended: while this is asked, only those that verify."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -1,18 +1,19 @@
-"""The history process: its threads, in the order in which they start and end.
+"""The history process: its parts, in the order in which they start and end.
 
-start   metrics at once, syncing as soon as an engine has begun, then the replay
+start   syncing, in a process of its own, as soon as an engine has begun; metrics at once; then the replay
 end     the replay stops, the last sync is made, the replay follows to it; a last snapshot if it saves
         the next start much
+
+Should the process that syncs end by itself, so does this one, and both are started anew.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any
+from typing import Any, Protocol
 
 from tradsys.adapters.history.follower import Follower, Reader
 from tradsys.adapters.history.ops import history_routes
@@ -20,11 +21,13 @@ from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.reporting import Reporter
 from tradsys.adapters.history.snapshots import SnapshotStore
 from tradsys.adapters.history.sqlite import Pragmas
-from tradsys.adapters.history.syncing import Progress, Sync, Syncing
+from tradsys.adapters.history.syncing import Progress
 from tradsys.exposition import Samples
 from tradsys.venue.ports import JournalError
 
 READMODEL_NAME = "readmodel.db"
+EXIT_ALONE = 1
+"""Nobody syncs any more; whoever started the process starts it again."""
 EXIT_JOURNAL = 70
 """EX_SOFTWARE of sysexits.h: the journal can't be trusted, or this release does not reproduce it."""
 LATE_NS = 1_000_000_000
@@ -33,6 +36,16 @@ LAG_COMMANDS_MAX = 100_000
 """Commands that the read model may be behind in a ready process."""
 
 _log = logging.getLogger("tradsys.history")
+
+
+class Syncer(Protocol):
+    """Syncs the journal beside this process, and prepares its segments."""
+
+    def start(self, gone: Callable[[], None], /) -> None:
+        """`gone` is called, by another thread, should it end by itself."""
+
+    def stop(self) -> None:
+        """Sync once more what was published, then end."""
 
 
 class History:
@@ -45,27 +58,20 @@ class History:
         shard_name: str,
         progress: Progress,
         words: MutableSequence[int],
-        open_sync: Callable[[], Sync],
-        prepare: Callable[[], bool],
+        syncer: Syncer,
         open_reader: Callable[[int, bytes | None], Reader],
         segments: Callable[[], Sequence[Path]],
-        sync_interval_ms: int,
-        answers_wait: bool,
         snapshot_every: int,
         pragmas: Pragmas,
         derive: Callable[[], Mapping[str, Samples]],
     ) -> None:
-        """`answers_wait` for syncs, so that nothing may keep these waiting; else the replay gives way to
-        others on its CPU every tenth of a millisecond: by itself the kernel lets it go on for several.
-        `words` are the page's metrics; `derive` gives what is shown beside them; the others belong to the
-        journal, see `Syncing` and `Follower`."""
+        """`words` are the page's metrics; `derive` gives what is shown beside them; the others belong to
+        the journal, see `Follower`."""
         self._progress = progress
         self._reporter = Reporter(directory, progress, words, derive)
-        # Who gives way keeps the interpreter meanwhile, and a sync needs it.
-        give_way: Callable[[], None] = (lambda: None) if answers_wait else os.sched_yield
 
         def open_readmodel(path: Path) -> ReadModel:
-            readmodel = ReadModel(path, pragmas, words, give_way)
+            readmodel = ReadModel(path, pragmas, words)
             self._reporter.pragmas_are(readmodel.pragmas)
             return readmodel
 
@@ -79,21 +85,23 @@ class History:
             segments=segments,
             snapshot_every=snapshot_every,
             words=words,
-            give_way=give_way,
         )
-        self._syncing = Syncing(progress, open_sync, prepare, words, sync_interval_ms)
+        self._syncer = syncer
+        self._is_alone = False
 
     def run(self) -> int:
         """Follow until `stop`; returns the process's exit code."""
         self._reporter.start()
-        self._syncing.start()
+        self._syncer.start(self._sync_is_gone)
         code = 0
         try:
             self.follower.run()
         except JournalError as error:
             _log.critical("%s", error)
             code = EXIT_JOURNAL
-        self._syncing.stop()
+        self._syncer.stop()
+        if not code and self._is_alone:
+            code = EXIT_ALONE
         if not code:
             try:
                 self.follower.finish()
@@ -105,6 +113,10 @@ class History:
 
     def stop(self) -> None:
         """End `run` cleanly; for a signal handler."""
+        self.follower.stop()
+
+    def _sync_is_gone(self) -> None:
+        self._is_alone = True
         self.follower.stop()
 
     # --- what the ops port asks ---------------------------------------------------------------------
@@ -120,7 +132,7 @@ class History:
             reasons.append("no engine has begun")
         if self._progress.poisoned:
             reasons.append("a sync of the journal has failed")
-        if monotonic_ns() - self._syncing.last_ns > LATE_NS:
+        if monotonic_ns() - self._progress.sync_ended_ns > LATE_NS:
             reasons.append("the sync of the journal is late")
         if not self.follower.caught_up:
             reasons.append("replaying")

@@ -8,7 +8,7 @@ tables as they were after some whole frame, and the fold goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from copy import copy
 from itertools import chain, islice
 from pathlib import Path
@@ -109,15 +109,8 @@ class ReadModelMoved(Exception):
 class ReadModel:
     """The read model's only writing connection. Not for use by several threads."""
 
-    def __init__(
-        self,
-        path: Path,
-        pragmas: Pragmas,
-        words: MutableSequence[int],
-        give_way: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Open or create the tables and bring the schema up to date. `give_way` is called after every frame
-        that is folded and every insert.
+    def __init__(self, path: Path, pragmas: Pragmas, words: MutableSequence[int]) -> None:
+        """Open or create the tables and bring the schema up to date.
 
         Raises SqliteTooOld, PragmaNotInForce, SchemaTooNew, apsw.CorruptError and apsw.NotADBError.
         """
@@ -129,7 +122,6 @@ class ReadModel:
         self.knows_book = self.db.execute(sql.BOOK_IS_UNKNOWN).fetchone() is None
         """False for an older file, until `learn_book`."""
         self._words = words
-        self._give_way = give_way
         self._transaction = metrics.READMODEL_DURATION.series()
         self._get = metrics.READMODEL_STATEMENT_DURATION.series("get")
         self._insert = metrics.READMODEL_STATEMENT_DURATION.series("insert")
@@ -212,7 +204,6 @@ class ReadModel:
         """Within a transaction: the rows of whole frames, and the position behind them."""
         for frame in frames:
             self._fold(frame)
-            self._give_way()
         self._flush()
         last = frames[-1]
         reached = Position(last.first_seq + len(last.entries) - 1, chain)
@@ -413,7 +404,6 @@ class ReadModel:
             for _ in range((len(bindings) - at) // many):
                 execute(statement, bindings[at : at + many])
                 at += many
-                self._give_way()
 
     def _clear(self) -> None:
         """The transaction is done: keep what is still open, within the cap."""

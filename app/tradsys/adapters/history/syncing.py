@@ -1,15 +1,17 @@
 """What must go on however far the replay is behind: the journal to the disk, and its next segment.
 
-Two threads. The syncing one holds the interpreter for microseconds at a time, and waits for it as long as
-the switch interval at most, if nobody else holds it in one piece; the follower takes care of that.
-The preparing one is apart, because zeros take long to reach a disk.
+Two threads of a process of its own (`compose/syncing.py`): a sync waits for nobody's interpreter. The
+preparing one is apart, because zeros take long to reach a disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import threading
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, MutableSequence, Sequence
+from subprocess import PIPE, Popen
 from time import monotonic_ns
 from typing import Protocol
 
@@ -21,6 +23,7 @@ MARK_EVERY_NS = 250_000_000
 PREPARE_EVERY_S = 0.05
 NO_SPACE_RETRY_S = 1.0
 POISONED_RETRY_S = 0.05
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _log = logging.getLogger("tradsys.history")
 
@@ -42,6 +45,12 @@ class Progress(Protocol):
     def poisoned(self) -> bool:
         """A sync has failed: nobody may sync before an engine has recovered."""
 
+    @property
+    def sync_ended_ns(self) -> int:
+        """When the last sync ended, or was found to be needless (monotonic)."""
+
+    def sync_ended(self, now_ns: int) -> None: ...
+
 
 class Sync(Protocol):
     """Brings the journal to the disk. Any JournalError is its end: it has poisoned the page."""
@@ -53,6 +62,43 @@ class Sync(Protocol):
         """Raise the high-water mark to what was synced last."""
 
     def close(self) -> None: ...
+
+
+class SyncingProcess:
+    """The process that syncs, as its parent sees it. It begins at once, while the parent still starts.
+
+    Make it in the main thread: the kernel ends it with the thread that has made it.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """`argv` starts it; it ends when its standard input does."""
+        self._process = Popen([*argv, str(os.getpid())], stdin=PIPE)
+        self._told = False
+
+    def start(self, gone: Callable[[], None]) -> None:
+        """`gone` is called, by another thread, should it end by itself."""
+
+        def watch() -> None:
+            code = self._process.wait()
+            if not self._told:
+                _log.critical("the process that syncs has ended with %d", code)
+                gone()
+
+        threading.Thread(target=watch, name="sync", daemon=True).start()
+
+    def stop(self) -> None:
+        """Sync once more what was published, then end. Again: nothing."""
+        self._told = True
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def resident_bytes(self) -> int:
+        """Its memory that is in RAM."""
+        with contextlib.suppress(OSError), open(f"/proc/{self._process.pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE_BYTES
+        return 0
 
 
 class Syncing:
@@ -79,8 +125,6 @@ class Syncing:
         ]
         self._duration = metrics.SYNC_DURATION.series()
         self._lag = metrics.DURABLE_LAG.word()
-        self.last_ns = monotonic_ns()
-        """When the last sync ended, or was found to be needless (monotonic)."""
 
     def start(self) -> None:
         for thread in self._threads:
@@ -97,7 +141,7 @@ class Syncing:
     def _run_sync(self) -> None:
         while not self._stop.is_set():
             if not self._progress.current or self._progress.poisoned:
-                self.last_ns = monotonic_ns()
+                self._progress.sync_ended(monotonic_ns())
                 self._stop.wait(POISONED_RETRY_S)
                 continue
             sync = self._open_sync()
@@ -119,7 +163,8 @@ class Syncing:
             started_ns = monotonic_ns()
             behind = progress.published_seq > progress.durable_seq
             sync.sync()
-            self.last_ns = ended_ns = monotonic_ns()
+            ended_ns = monotonic_ns()
+            progress.sync_ended(ended_ns)
             if behind:
                 self._duration.observe(words, ended_ns - started_ns)
             # The oldest command that just became durable may have come right after the sync before.

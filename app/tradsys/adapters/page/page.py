@@ -8,7 +8,8 @@ Each word has one writer, so that no word needs a lock:
 
     engine      how far the journal is written (`PUBLISHED_SEQ` last, after the place), its own syncs,
                 its epoch, time and pid
-    history     how far the journal is synced, which segment is prepared
+    history     how far the journal is synced and when that was, which segment is prepared: the process
+                that it has for this
     a follower  its word of `ASLEEP`: a number while it waits to be woken (waking.py), 0 otherwise
     any of them `POISONED`, which only ever becomes 1: a sync has failed, the engine must stop
 
@@ -45,6 +46,8 @@ FOLLOWER_SYNCED_SEQ, FOLLOWER_SYNCED_SEGMENT = 16, 17
 """All of the journal up to this command is on the disk, and all of the segments before this one."""
 PREPARED_SEGMENT = 18
 """The greatest index whose segment may be written to: zeroed, and its name on the disk."""
+SYNC_ENDED_NS = 19
+"""When history's last sync ended, or was found to be needless (monotonic)."""
 
 POISONED = 24
 
@@ -161,6 +164,10 @@ class Page:
     def poisoned(self) -> bool:
         return self.words[POISONED] != 0
 
+    @property
+    def sync_ended_ns(self) -> int:
+        return self.words[SYNC_ENDED_NS]
+
     def place(self) -> tuple[int, int, int] | None:
         """(published seq, segment, offset behind it), which belong together; None: on the move, ask again."""
         words = self.words
@@ -197,6 +204,9 @@ class Page:
         """Everything up to `seq` is on the disk, and so are all segments before `segment`."""
         self.words[self._synced_segment_word] = segment
         self.words[self._synced_seq_word] = seq
+
+    def sync_ended(self, now_ns: int) -> None:
+        self.words[SYNC_ENDED_NS] = now_ns
 
     def prepared(self, segment: int) -> None:
         self.words[PREPARED_SEGMENT] = segment
