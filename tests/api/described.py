@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from types import SimpleNamespace
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -13,10 +12,11 @@ import jsonschema_rs
 
 from tradsys.adapters.http.answered import AnsweredOrders
 from tradsys.adapters.http.app import Route, admin_routes, public_routes
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import Tally
 from tradsys.adapters.http.openapi import document
-from tradsys.adapters.http.orders import Desk
 from tradsys.core.shard import Shard
+from tradsys.venue.venue import Venue
 
 
 class Answered(Protocol):
@@ -84,9 +84,9 @@ class Described:
 
 def routes() -> tuple[list[Route], list[Route]]:
     """The public and the admin listener's routes, of a venue that does not run."""
-    nothing: Any = SimpleNamespace(shard=Shard("a"))
+    nothing: Any = None
     desk = Desk(
-        nothing,
+        Venue(Shard("a"), nothing, nothing, 0),
         query_url="",
         other_symbols={},
         body_max=65536,

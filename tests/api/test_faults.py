@@ -9,8 +9,8 @@ import pytest
 
 from tests.api.venue_process import RunningVenue, running_venue
 from tradsys.adapters.http.answered import AnsweredOrders
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import Tally
-from tradsys.adapters.http.orders import Desk
 from tradsys.codec.errors import Problem
 from tradsys.core import messages as m
 from tradsys.core.shard import Shard

@@ -105,6 +105,14 @@ class OrderReply(Struct):
     reason: str | UnsetType = UNSET
 
 
+class Result(Struct, omit_defaults=True):
+    """One of a batch: the order, or the error that this one alone would have got."""
+
+    ok: bool
+    order: OrderReply | None = None
+    error: dict[str, Any] | None = None
+
+
 _ENCODER = msgspec.json.Encoder()
 _NEW_ORDER = msgspec.json.Decoder(NewOrder)
 encode = _ENCODER.encode

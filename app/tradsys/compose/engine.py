@@ -24,10 +24,10 @@ from tradsys.adapters.http.app import (
     ops_routes,
     public_routes,
 )
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.direct import DirectOrders
 from tradsys.adapters.http.edge import Edge
 from tradsys.adapters.http.limits import RateLimiter
-from tradsys.adapters.http.orders import Desk
 from tradsys.adapters.http.server import Direct, Limits, Listener, Server, close_after_answer
 from tradsys.adapters.log.files import OsFiles
 from tradsys.adapters.log.writer import LogWriter

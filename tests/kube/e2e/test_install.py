@@ -27,14 +27,15 @@ GOOD, SLOW = "localhost/tradsys:good", "localhost/tradsys:slow"
 PLANT_SLOWNESS = """
 import re
 from pathlib import Path
-import tradsys.adapters.http.orders as orders
-source = Path(orders.__file__)
-begin, sleep = r"( +def new_order\\(.*\\n)", "        __import__('time').sleep(0.05)\\n"
+import tradsys.codec.json_v1 as json_v1
+source = Path(json_v1.__file__)
+begin = r"(    try:\\n        value = decoder\\.decode\\(body\\)\\n)"
+sleep = "        __import__('time').sleep(0.05)\\n"
 slow, places = re.subn(begin, r"\\g<1>" + sleep, source.read_text())
 assert places == 1
 source.write_text(slow)
 """
-"""Every single order then waits 50 ms in the engine, as if a release had made it so slow; in a module that
+"""Every order then waits 50 ms in the engine, as if a release had made it so slow; in a module that
 the image does not compile."""
 SWITCH_S_MAX, ROLLBACK_S_MAX = 10, 60
 OBJECTIVES = [

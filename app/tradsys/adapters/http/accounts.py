@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Desk
 from tradsys.codec.decimals import text_of
 from tradsys.codec.errors import FORBIDDEN, Problem
 from tradsys.codec.json_v1 import encode

@@ -21,8 +21,9 @@ from tradsys.adapters.http.accounts import (
     balances_of,
     limits_reply,
 )
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Canceled, Desk, body_of
+from tradsys.adapters.http.orders import Canceled, body_of
 from tradsys.codec.decimals import DecimalError, amount_of, grid_of, signed_amount_of
 from tradsys.codec.errors import INVALID_REQUEST, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_v1 import DecimalText, client_order_id_of, decode, decoder, encode

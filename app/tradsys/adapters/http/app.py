@@ -9,6 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import falcon
 
 from tradsys.adapters.http import accounts, admin, market, ops, orders
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import Edge, EdgeRequest, EdgeResponse
 from tradsys.adapters.http.openapi import OpenApiResource, Operations
 
@@ -18,7 +19,7 @@ Route = tuple[str, Any]
 """(path, resource)"""
 
 
-def public_routes(desk: orders.Desk, *, endpoint: str, batch_body_max: int) -> list[Route]:
+def public_routes(desk: Desk, *, endpoint: str, batch_body_max: int) -> list[Route]:
     """What clients call."""
     return [
         (f"{PREFIX}/orders", orders.OrdersResource(desk)),
@@ -45,7 +46,7 @@ def public_routes(desk: orders.Desk, *, endpoint: str, batch_body_max: int) -> l
 
 
 def admin_routes(
-    desk: orders.Desk,
+    desk: Desk,
     *,
     revoked: Callable[[Any], None],
     token_life_max_s: int,
@@ -88,7 +89,7 @@ def ops_routes(
     ]
 
 
-def internal_routes(desk: orders.Desk, *, secret: bytes, batch_body_max: int) -> list[Route]:
+def internal_routes(desk: Desk, *, secret: bytes, batch_body_max: int) -> list[Route]:
     """What the venue's own processes call."""
     # A record with its sender is a third larger than without.
     return [("/internal/commands", ops.CommandsResource(desk, secret, batch_body_max * 4 // 3))]

@@ -4,7 +4,7 @@ Falcon's request, response, routing and middleware are a quarter of what an orde
 here first (`Server`, `Listener.direct`). An order that is accepted is answered at once. Everything else, a
 token that does not hold, a body that is no order, a refusal, goes on to the framework with what was found
 until then: nothing is judged or applied twice, and there is one place that words an error. Both ways share
-`Desk.place`, and a test holds their answers to each other.
+`Desk.new_order`, and a test holds their answers to each other.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import HANDED, Edge, Handed, caller_id_of
-from tradsys.adapters.http.orders import Desk
 from tradsys.codec.errors import Problem
 from tradsys.venue.ports import TRADE, Identity
 

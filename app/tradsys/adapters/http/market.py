@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Desk, limit_of, refuse_other_parameters
+from tradsys.adapters.http.orders import limit_of, refuse_other_parameters
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import encode
 from tradsys.codec.market_v1 import (

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import falcon
 
+from tradsys.adapters.http.desk import Desk
 from tradsys.adapters.http.edge import PUBLIC, EdgeRequest, EdgeResponse
-from tradsys.adapters.http.orders import Desk, body_of
+from tradsys.adapters.http.orders import body_of
 from tradsys.codec import binary_v1
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, NOT_LEADER, Problem
 from tradsys.codec.json_v1 import encode
