@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,6 +203,57 @@ def test_a_clean_end_gives_up_a_snapshot_that_nobody_needs(engine, tmp_path, mon
 
     assert [one.returncode for one in verifying] == [-signal.SIGKILL]
     assert list(tmp_path.glob("snapshot-*")) == []
+
+
+def test_who_asked_for_a_snapshot_has_it_although_history_ends(engine, tmp_path, monkeypatch):
+    verify, verifying = SnapshotStore.verify, []
+
+    def held(store: SnapshotStore, written: Path) -> subprocess.Popen[bytes]:
+        verifying.append(verify(store, written))
+        verifying[-1].send_signal(signal.SIGSTOP)
+        return verifying[-1]
+
+    monkeypatch.setattr(SnapshotStore, "verify", held)
+    with HistoryThread(tmp_path, engine.page) as following:
+        engine.trade(50)
+        following.wait_for(engine.seq)
+        asked = following.history.follower.snapshot()
+        until("it is verified", lambda: verifying)
+        following.history.stop()
+        verifying[0].send_signal(signal.SIGCONT)
+
+    assert asked.result(0).seq == engine.seq
+
+
+def test_the_next_snapshot_comes_so_many_commands_after_the_last_one_also_of_a_new_history(
+    engine, tmp_path, monkeypatch
+):
+    write, written = SnapshotStore.write, []
+
+    def noted(store: SnapshotStore, shard: Shard, epoch: int, seq: int, *rest: object):
+        written.append(seq)
+        return write(store, shard, epoch, seq, *rest)
+
+    def verified() -> int:
+        return engine.page.metrics[metrics.SNAPSHOTS.word("verified")]
+
+    monkeypatch.setattr(SnapshotStore, "write", noted)
+    with HistoryThread(tmp_path, engine.page, snapshot_every=1_000) as following:
+        engine.trade(1_000)
+        until("the first is verified", lambda: verified() == 1)
+        engine.trade(100)
+        following.wait_for(engine.seq)
+        time.sleep(4 * follower.ROUND_S)
+    with HistoryThread(tmp_path, engine.page, snapshot_every=1_000) as following:
+        engine.trade(100)
+        following.wait_for(engine.seq)
+        time.sleep(4 * follower.ROUND_S)
+        assert len(written) == 1
+
+        engine.trade(1_000)
+        until("the second is verified", lambda: verified() == 2)
+
+    assert written[1] - written[0] >= 1_000
 
 
 class GatedFiles(OsFiles):
