@@ -217,7 +217,7 @@ def _replace_command(
 
 def results(outcomes: Sequence[Done | Problem], errors: defaultdict[int, int]) -> bytes:
     """A result record for each outcome. Counts its codes in `errors`."""
-    # All words of all records are packed by one call: by one for each record it takes three times as long.
+    # All words of all records are packed by one call: by one for each record it takes twice as long.
     words: list[int] = []
     for outcome in outcomes:
         if isinstance(outcome, Done):
