@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import falcon
 from msgspec import Raw
 
 from tradsys.adapters.http.answered import AnsweredOrders
@@ -90,7 +89,7 @@ class Desk:
 
     def elsewhere(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         """The engine does not have it: `query` may."""
-        resp.status = falcon.HTTP_307
+        resp.status = 307
         resp.set_header("Location", self.query_url.replace("{host}", req.host) + req.relative_uri)
 
     def answer(self, req: EdgeRequest, resp: EdgeResponse, outcome: Outcome) -> None:
