@@ -451,7 +451,8 @@ def _growth(bench: Bench, operations: dict[str, dict[str, Any]], form: str, larg
             [Line(name, [float(size) for size in sizes], [one["p50_us"] for one in sizes.values()])
              for name, sizes in operations.items()],
             log_y=True, log_x=True,
-            note=f"Steps of long work touch at most 250 orders each. No operation may grow by more than "
+            note=f"Steps of long work touch at most {NEW_VENUE_RULES['step_orders_max']} orders each. "
+            "No operation may grow by more than "
             f"{GROWTH_MAX:g} from one size to the next.",
         )
     )  # fmt: skip

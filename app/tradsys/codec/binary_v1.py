@@ -15,9 +15,9 @@ from tradsys.codec.applied import Done
 from tradsys.codec.contradictions import is_plain, refuse_contradictions
 from tradsys.codec.decimals import AMOUNT_MAX, SMALL_MAX, UNITS_MAX, Grid, average_of
 from tradsys.codec.errors import INVALID_REQUEST, OFF_GRID, UNKNOWN_SYMBOL, Problem
-from tradsys.codec.json_v1 import client_order_id_of
+from tradsys.codec.json_v1 import NAME, client_order_id_of
 from tradsys.core import messages as m
-from tradsys.core.outcome import outcome_of
+from tradsys.core.outcome import is_refusal, outcome_of
 
 MEDIA_TYPE = "application/vnd.tradsys.v1+binary"
 
@@ -72,7 +72,7 @@ def internal_commands(
     for offset in range(0, len(body), size):
         raw_account, scope = SENDER.unpack_from(body, offset)
         try:
-            account = client_order_id_of(_text(raw_account, "account"))
+            account = _name(raw_account, "account")
             record = COMMAND.unpack_from(body, offset + SENDER.size)
             yield scope, _command(record, account, grids, grid_for, grid_of_order, now)
         except Problem as problem:
@@ -80,8 +80,7 @@ def internal_commands(
 
 
 _NO_KEY = bytes(36)
-_NAME: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-_NAMES_KEPT: Final = bytes([byte if byte in _NAME else byte ^ 1 for byte in range(256)])
+_NAMES_KEPT: Final = bytes([byte if NAME.fullmatch(chr(byte)) else byte ^ 1 for byte in range(256)])
 """A table for `translate` that changes each byte which no name has: what comes back as it was is a name."""
 
 
@@ -92,12 +91,15 @@ def _text(raw: bytes, field: str) -> str:
     return text.decode("ascii")
 
 
-def _key(raw: bytes) -> str:
-    """A client order id, judged without the pattern. Raises Problem 1002."""
-    key = raw.rstrip(b"\0")
-    if key.translate(_NAMES_KEPT) != key:
-        return client_order_id_of(_text(raw, "client_order_id"))
-    return key.decode("ascii")
+def _name(raw: bytes, field: str) -> str:
+    """A client order id or an account. The pattern, which takes longer, only says what is wrong with one.
+
+    Raises Problem 1002.
+    """
+    name = raw.rstrip(b"\0")
+    if not name or name.translate(_NAMES_KEPT) != name:
+        return client_order_id_of(_text(raw, field))
+    return name.decode("ascii")
 
 
 _SYMBOLS: dict[bytes, str] = {}
@@ -176,7 +178,7 @@ def _command(
         stp,
         expire_at,
         valid_until,
-        _key(raw_client_order_id) if raw_client_order_id != _NO_KEY else "",
+        _name(raw_client_order_id, "client_order_id") if raw_client_order_id != _NO_KEY else "",
     )
     if not is_plain(side, type_, tif, qty, price, stop_price, display_qty, stp, expire_at, valid_until):
         refuse_contradictions(order, now)
@@ -234,13 +236,11 @@ def _tell(done: Done, words: list[int]) -> int:
     """Append the seven words of a command's record; returns its code."""
     events, seq = done.events, done.seq
     first = REPLAYED << FLAGS_SHIFT if done.replayed else 0
-    if events:
-        kind: int = events[0][0]
-        if kind == m.REFUSED_EVENT:
-            code: int = events[0][1]
-            asked: int = getattr(done.command, "order_id", 0)
-            words += (first | code | m.REJECTED << STATUS_SHIFT, seq, asked, 0, 0, 0, done.time_ns)
-            return code
+    if is_refusal(events):
+        code: int = events[0][1]
+        asked: int = getattr(done.command, "order_id", 0)
+        words += (first | code | m.REJECTED << STATUS_SHIFT, seq, asked, 0, 0, 0, done.time_ns)
+        return code
     order = done.order
     if order is None:
         instrument = done.instrument

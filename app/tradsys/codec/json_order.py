@@ -14,7 +14,7 @@ from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import NewOrder, client_order_id_of, time_of, unreadable
 from tradsys.core import messages as m
 from tradsys.core.messages import GTC, LIMIT, STATUS_WORDS
-from tradsys.core.outcome import outcome_of
+from tradsys.core.outcome import is_refusal, outcome_of
 
 _SIDES = {word: value for value, word in m.SIDE_WORDS.items()}
 _TYPES = {word: value for value, word in m.TYPE_WORDS.items()}
@@ -77,15 +77,11 @@ def reply_bytes_of(done: Done, shard: str) -> bytes | None:
     and decimals. A test holds it to those two, byte for byte.
     """
     events, order = done.events, done.order
-    if events:
-        first: int = events[0][0]
-        if first == m.REFUSED_EVENT:
-            return None
-    seq, time_ns = done.seq, done.time_ns
+    if is_refusal(events):
+        return None
     if order is not None:
-        placed = order.command
-        number, instrument = order.id, order.instrument
-        grid = grid_of(instrument)
+        placed, number = order.command, order.id
+        grid = grid_of(order.instrument)
         fills = ",".join([_fill(grid, fill[3], number, str(fill[0])) for fill in order.fills])
         return _order(
             shard, number, placed, grid, order.price if placed.price else 0, order.qty, order.open_qty,
@@ -95,9 +91,8 @@ def reply_bytes_of(done: Done, shard: str) -> bytes | None:
     command = done.command
     assert isinstance(command, m.PlaceOrder) and done.instrument is not None
     grid = grid_of(done.instrument)
-    qty = command.qty
+    seq, qty, ts = done.seq, command.qty, str(done.time_ns)
     open_qty, cost, status, reason, trades = outcome_of(qty, seq, events)
-    ts = str(time_ns)
     fills = ",".join([_fill(grid, trade, seq, ts) for trade in trades]) if trades else ""
     return _order(
         shard, seq, command, grid, command.price, qty, open_qty, cost, status, reason, ts, ts, seq, 0, fills

@@ -22,9 +22,9 @@ from tradsys.codec.errors import ERRORS, INVALID_REQUEST, OFF_GRID, Problem, exp
 from tradsys.core import messages as m
 from tradsys.core.messages import STATUS_WORDS
 from tradsys.core.order import Order
-from tradsys.core.outcome import outcome_of
+from tradsys.core.outcome import is_refusal, outcome_of
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
+NAME = re.compile(r"[A-Za-z0-9_-]{1,36}", re.ASCII)
 _TIME = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
 _ORDER_ID = re.compile(r"([a-z0-9-]{1,8})-([1-9][0-9]{0,18})", re.ASCII)
 
@@ -40,7 +40,7 @@ DecimalText = Annotated[
 TimeText = Annotated[
     str, Meta(max_length=19, description="unix time in nanoseconds", extra_json_schema=_shape(_TIME))
 ]
-ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, extra_json_schema=_shape(_NAME))]
+ClientOrderId = Annotated[str, Meta(min_length=1, max_length=36, extra_json_schema=_shape(NAME))]
 
 
 class NewOrder(Struct, forbid_unknown_fields=True, gc=False, omit_defaults=True):
@@ -161,7 +161,7 @@ decode_new_order: Callable[[bytes], NewOrder] = partial(decode, _NEW_ORDER)
 
 
 def client_order_id_of(text: str) -> str:
-    if _NAME.fullmatch(text) is None:
+    if NAME.fullmatch(text) is None:
         raise Problem(INVALID_REQUEST, "client_order_id is 1 to 36 of A-Z a-z 0-9 _ -")
     return text
 
@@ -253,7 +253,7 @@ def reply_of(record: Applied, shard: str) -> OrderReply | tuple[int, str, dict[s
     command, seq, time_ns, instrument = record.command, record.seq, record.time_ns, record.instrument
     assert isinstance(command, m.PlaceOrder) and instrument is not None
     grid = grid_of(instrument)
-    if record.events[0][0] == m.REFUSED_EVENT:
+    if is_refusal(record.events):
         return explain(record.events[0], command, grid)
     open_qty, cost, status, reason, trades = outcome_of(command.qty, seq, record.events)
     return _order_reply(

@@ -1,4 +1,4 @@
-"""What the events of a command say of the order that it placed."""
+"""What the events of a command say of it, and of the order that it placed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from tradsys.core.messages import (
     FILLED,
     NEW,
     PARTIALLY_FILLED,
+    REFUSED_EVENT,
     RESTED_EVENT,
     TRADE_EVENT,
     Event,
 )
+
+
+def is_refusal(events: list[Event]) -> bool:
+    """The shard has said no to the command: that is its only event then."""
+    if not events:
+        return False
+    first: int = events[0][0]
+    return first == REFUSED_EVENT
 
 
 def outcome_of(qty: int, order_id: int, events: list[Event]) -> tuple[int, int, int, int, list[Event]]:

@@ -387,8 +387,11 @@ class Shard:
             if price < low:
                 return (REFUSED_EVENT, PRICE_BAND, low, price)
         notional_min = instrument.notional_min
-        if price and notional_min and price * qty * market.unit < notional_min:
-            return (REFUSED_EVENT, PRICE_BAND, notional_min, price * qty * market.unit)
+        notional_max = account.limits.order_notional_max if account.mode == LIMITS else 0
+        # Only for who asks: to compiled code the product is no machine word, and takes a call.
+        notional = price * qty * market.unit if notional_min or notional_max else 0
+        if price and notional_min and notional < notional_min:
+            return (REFUSED_EVENT, PRICE_BAND, notional_min, notional)
         if qty < instrument.qty_min:
             return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_min, qty)
         if qty > instrument.qty_max:
@@ -397,9 +400,8 @@ class Shard:
             limits = account.limits
             if limits.order_qty_max and qty * instrument.lot_size > limits.order_qty_max:
                 return (REFUSED_EVENT, SIZE_LIMIT, limits.order_qty_max, qty * instrument.lot_size)
-            notional_max = limits.order_notional_max
-            if notional_max and price * qty * market.unit > notional_max:
-                return (REFUSED_EVENT, SIZE_LIMIT, notional_max, price * qty * market.unit)
+            if notional_max and notional > notional_max:
+                return (REFUSED_EVENT, SIZE_LIMIT, notional_max, notional)
         return None
 
     def _refuse_position(

@@ -419,6 +419,8 @@ def check(shard: Shard) -> None:
             assert order.status <= PARTIALLY_FILLED and order.open_qty > 0, f"order {order.id} is not open"
             assert order.level is not None, f"open order {order.id} is in no book"
             assert 0 < order.shown <= order.open_qty, f"order {order.id} shows what it has not"
+            named = order.command.client_order_id
+            assert order.key == (key_of(account.name, named) if named else ""), f"order {order.id}: key"
             balance = order.holding.quote if order.side > 0 else order.holding.base
             held[id(balance)] = held.get(id(balance), 0) + order.reserved
             key = (order.command.symbol, order.side)
@@ -451,8 +453,8 @@ def check(shard: Shard) -> None:
 def _check_keys(shard: Shard) -> None:
     keys = shard.keys
     open_orders = {
-        order.key: order.id
-        for account in shard.accounts.values()
+        key_of(name, order.command.client_order_id): order.id
+        for name, account in shard.accounts.items()
         for order in account.open.values()
         if order.command.client_order_id
     }

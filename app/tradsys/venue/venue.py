@@ -29,18 +29,17 @@ from tradsys.codec.errors import (
 )
 from tradsys.core.messages import (
     NOT_TRADING,
-    REFUSED_EVENT,
     CancelOrder,
     CancelOrders,
     Command,
     ContinueWork,
-    Event,
     ExpireOrders,
     PlaceOrder,
     ReplaceOrder,
     SetJournalSpace,
 )
 from tradsys.core.order import Order
+from tradsys.core.outcome import is_refusal
 from tradsys.core.shard import Shard
 from tradsys.venue.outcome import Outcome
 from tradsys.venue.ports import Clock, Entry, Journal, JournalError
@@ -56,6 +55,12 @@ _UNCOUNTABLE = f"quantity × price is larger than {text_of(AMOUNT_MAX)}, the mos
 def _whose(command: Any) -> tuple[str, int]:
     """(account, order id) of a cancel or a replace."""
     return command.account, command.order_id
+
+
+def _is_uncountable(qty: int, price: int, unit: int) -> bool:
+    worth = price * unit
+    # The product of all three is no machine word to compiled code, and hardly ever needed.
+    return worth > 0 and qty > SMALL_MAX // worth and worth * qty > AMOUNT_MAX
 
 
 def _full() -> Problem:
@@ -162,7 +167,7 @@ class Venue:
             if refused is not None:
                 return refused
             events = shard.apply(command, seq, now)
-            self._count(kind, events)
+            (self.refused if is_refusal(events) else self.done)[kind] += 1
             instrument = shard.markets[command.symbol].instrument  # type: ignore[union-attr]
             return Done(command, seq, now, events, instrument)
         order = None
@@ -182,24 +187,16 @@ class Venue:
         elif isinstance(command, CancelOrders) and command.account not in shard.accounts:
             return Problem(FORBIDDEN, _NO_ACCOUNT)
         events = shard.apply(command, seq, now)
-        self._count(kind, events)
+        (self.refused if is_refusal(events) else self.done)[kind] += 1
         # Read here: later commands change the order, and it may have left memory with this one.
         state = OrderState(order, order.fills) if order is not None else None
         return Done(command, seq, now, events, None, False, state)
-
-    def _count(self, kind: type, events: list[Event]) -> None:
-        if events:
-            first: int = events[0][0]
-            if first == REFUSED_EVENT:
-                self.refused[kind] += 1
-                return
-        self.done[kind] += 1
 
     def _judge_replacement(self, command: ReplaceOrder, order: Order) -> Problem | None:
         market = self.shard.markets[order.command.symbol]
         if command.qty > order.display_qty * ICEBERG_SLICES_MAX > 0:
             return Problem(INVALID_REQUEST, "quantity has more than 1000 slices")
-        if (command.qty or order.qty) * (command.price or order.price) * market.unit > AMOUNT_MAX:
+        if _is_uncountable(command.qty or order.qty, command.price or order.price, market.unit):
             return Problem(INVALID_REQUEST, _UNCOUNTABLE)
         return None
 
@@ -240,10 +237,7 @@ class Venue:
             # Less than twice of these is what the protection of a stop or market order allows.
             command.stop_price or market.reference or market.book.best_price(-command.side)
         )
-        qty = command.qty
-        worth = price * market.unit
-        # The product of all three is no machine word to compiled code, and hardly ever needed.
-        if worth and qty > SMALL_MAX // worth and worth * qty > AMOUNT_MAX:
+        if _is_uncountable(command.qty, price, market.unit):
             return Problem(INVALID_REQUEST, _UNCOUNTABLE)
         return None
 

@@ -30,6 +30,7 @@ from tradsys.codec.json_v1 import DecimalText, client_order_id_of, decode, decod
 from tradsys.codec.market_v1 import symbol_of
 from tradsys.core import messages as m
 from tradsys.core.account import Account
+from tradsys.core.outcome import is_refusal
 from tradsys.venue.outcome import Done
 from tradsys.venue.ports import ADMIN
 
@@ -207,7 +208,7 @@ class AdminResource(AccountResource):
         if isinstance(outcome, Problem):
             raise outcome
         resp.set_header("X-Seq", str(outcome.seq))
-        if outcome.events and outcome.events[0][0] == m.REFUSED_EVENT:
+        if is_refusal(outcome.events):
             code, message, details = explain(outcome.events[0], command, None)
             raise Problem(code, refused if refused and code == INVALID_REQUEST else message, details)
         return outcome

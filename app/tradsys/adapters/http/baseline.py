@@ -26,7 +26,7 @@ from msgspec import Struct
 
 from tradsys.codec.applied import Done
 from tradsys.codec.json_v1 import NewOrder, decode_new_order, encode, reply_of, reply_of_order
-from tradsys.core.messages import REFUSED_EVENT
+from tradsys.core.outcome import is_refusal
 
 KEEP_ALIVE_S = 75
 TICK_S = 1
@@ -140,7 +140,7 @@ def read_order(body: bytes) -> NewOrder:
 
 def write_order(done: Done, shard: str) -> bytes | None:
     """As `json_order.reply_bytes_of`, by way of a dict and ujson."""
-    if done.events and done.events[0][0] == REFUSED_EVENT:
+    if is_refusal(done.events):
         return None
     reply = reply_of(done, shard) if done.order is None else reply_of_order(done.order, shard)
     return ujson.dumps(msgspec.to_builtins(reply), escape_forward_slashes=False).encode()

@@ -37,6 +37,7 @@ from tradsys.codec.json_v1 import (
 )
 from tradsys.core import messages as m
 from tradsys.core.order import Order
+from tradsys.core.outcome import is_refusal
 from tradsys.venue.ports import READ, TRADE
 from tradsys.venue.venue import BATCH_MAX
 
@@ -214,7 +215,7 @@ class ByClientResource:
         order = shard.order(record.seq) if record is not None else None
         if order is not None:
             resp.data = encode(reply_of_order(order, self.desk.shard_name))
-        elif record is not None and record.events[0][0] == m.REFUSED_EVENT:
+        elif record is not None and is_refusal(record.events):
             resp.data = encode(rejected_reply_of(record, self.desk.shard_name))
         else:
             self.desk.elsewhere(req, resp)
