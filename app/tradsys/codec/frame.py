@@ -90,7 +90,7 @@ _raw_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _segment_decoder = msgspec.msgpack.Decoder(tuple[int])
 
 
-encode_payload: Callable[[Sequence[Entry]], bytes] = _encoder.encode
+encode_payload: Callable[[Sequence[Entry | msgspec.Raw]], bytes] = _encoder.encode
 """The payload of a commands frame; equal entries give equal bytes.
 
 Raises OverflowError for an integer beyond 64 bits, TypeError for a value MessagePack has no form for.

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from tradsys.core.messages import Event, Instrument, PlaceOrder, Rules
+from tradsys.core.messages import Instrument, Rules
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Record, Row, encode, unpack
+from tradsys.core.records import Page, Record, Row, pack_rest, unpack
 
 CHUNK_BITS: Final = 12
 BUCKETS: Final = 4096
@@ -125,18 +125,9 @@ class KeyMemory:
         loaded = self.loaded.get(key)
         return loaded if loaded is not None else self.buckets[hash(key) & (BUCKETS - 1)][key]
 
-    def add(
-        self,
-        key: str,
-        command: PlaceOrder,
-        seq: int,
-        time_ns: int,
-        events: list[Event],
-        instrument: Instrument,
-    ) -> None:
-        """`events`: all of the command's."""
-        record = encode((command, seq, time_ns, events, instrument.version))
-        self.buckets[hash(key) & (BUCKETS - 1)][key] = record
+    def add(self, key: str, entry: bytes, seq: int, time_ns: int, version: int) -> None:
+        """`entry`: the command with all of its events; `version`: of its instrument."""
+        self.buckets[hash(key) & (BUCKETS - 1)][key] = entry + pack_rest(seq, time_ns, version)
         self.count += 1
 
     def load(self, rows: Sequence[Row]) -> None:

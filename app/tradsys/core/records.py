@@ -1,17 +1,20 @@
 """Idempotency records: what a retry is answered with, as an object, as bytes, and as pages of a snapshot.
 
 Kept are the bytes, the same that a snapshot holds. Hardly any record is ever asked for again, while each is
-let go one day: that is one piece of memory to free, cold by then, instead of a dozen.
+let go one day: that is one piece of memory to free, cold by then, instead of a dozen. And they begin with the
+very bytes that the journal has of the command, so that an order is encoded once for both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from struct import Struct as Layout
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from tradsys.core.messages import Event, Instrument, PlaceOrder
+from tradsys.core.messages import Command, Event, Instrument, PlaceOrder
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -24,8 +27,32 @@ class Record(Struct, frozen=True, gc=False):
     instrument: Instrument
 
 
-class _Packed(Struct, array_like=True, gc=False):
-    """A record's bytes: MessagePack of these five."""
+class _Entry(Struct, array_like=True, gc=False):
+    command: PlaceOrder
+    events: list[Event]
+
+
+encode_entry: Callable[[tuple[Command, list[Event]]], bytes] = msgspec.msgpack.Encoder().encode
+"""A command with the events it caused, as the journal has it: MessagePack of these two."""
+_decode_entry = msgspec.msgpack.Decoder(_Entry).decode
+
+_REST: Final = Layout("<Qqq")
+"""seq, time ns, version of the instrument: what follows the entry in a record"""
+pack_rest: Callable[[int, int, int], bytes] = _REST.pack
+
+
+def unpack(record: bytes, instruments: Sequence[Instrument]) -> Record:
+    """`instruments` are by version. Raises msgspec.DecodeError for bytes that are no record."""
+    end = len(record) - _REST.size
+    if end < 0:
+        raise msgspec.DecodeError(f"a record of {len(record)} bytes")
+    entry = _decode_entry(memoryview(record)[:end])
+    seq, time_ns, version = _REST.unpack_from(record, end)
+    return Record(entry.command, seq, time_ns, entry.events, instruments[version])
+
+
+class _PackedBefore(Struct, array_like=True, gc=False):
+    """A record of snapshots of format 2."""
 
     command: PlaceOrder
     seq: int
@@ -34,15 +61,13 @@ class _Packed(Struct, array_like=True, gc=False):
     version: int
 
 
-encode: Callable[[tuple[PlaceOrder, int, int, list[Event], int]], bytes] = msgspec.msgpack.Encoder().encode
-"""Of what `_Packed` has, in its order."""
-_decode = msgspec.msgpack.Decoder(_Packed).decode
+_decode_before = msgspec.msgpack.Decoder(_PackedBefore).decode
 
 
-def unpack(packed: bytes, instruments: Sequence[Instrument]) -> Record:
-    """`instruments` are by version. Raises msgspec.DecodeError for bytes that are no record."""
-    kept = _decode(packed)
-    return Record(kept.command, kept.seq, kept.time_ns, kept.events, instruments[kept.version])
+def repack(record: bytes) -> bytes:
+    """A record of format 2 as it is now. Raises msgspec.DecodeError."""
+    kept = _decode_before(record)
+    return encode_entry((kept.command, kept.events)) + pack_rest(kept.seq, kept.time_ns, kept.version)
 
 
 Row = tuple[int, str, bytes]

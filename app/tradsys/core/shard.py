@@ -90,7 +90,7 @@ from tradsys.core.messages import (
     SetTradingStatus,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Record
+from tradsys.core.records import Record, encode_entry
 
 POSITION_TOLD_MAX: Final = 2**63 - 1
 """A position may be larger; the journal's numbers have 64 bits."""
@@ -135,10 +135,10 @@ class Shard:
         self.has_space = True
         self.killed = False
         self.trade_id = 0
+        self.entry = b""
+        """Of the latest command, if its record needed it: what the journal has of it (`encode_entry`)."""
         self._verbs: dict[type, Callable[[Any, int, int], list[Event]]] = {
-            PlaceOrder: self._place,
             ReplaceOrder: self._replace,
-            CancelOrder: self._cancel,
             CancelOrders: self._cancel_orders,
             ExpireOrders: self._expire_orders,
             ContinueWork: self._continue_work,
@@ -160,7 +160,15 @@ class Shard:
 
         `seq` and `time_ns` never go back; accounts and symbols of account commands exist.
         """
-        events = self._verbs[type(command)](command, seq, time_ns)
+        self.entry = b""
+        # Most are these two; a call by way of the dictionary is one that compiled code makes by names.
+        kind = type(command)
+        if kind is PlaceOrder:
+            events = self._place(command, seq, time_ns)  # type: ignore[arg-type]
+        elif kind is CancelOrder:
+            events = self._cancel(command, seq, time_ns)  # type: ignore[arg-type]
+        else:
+            events = self._verbs[kind](command, seq, time_ns)
         if len(self.orders.closed) > self.orders.closed_max:
             self.orders.sweep()
         if self.keys.closed:
@@ -219,7 +227,8 @@ class Shard:
         refused, price, reserved = self._judge(command, account, market, side, qty, kind, tif, now)
         client_order_id = command.client_order_id
         key = key_of(account.name, client_order_id) if client_order_id else ""
-        instrument = market.instrument
+        # Before anything else: the record has the version that the order was judged by.
+        version: int = market.instrument.version
         if refused is not None:
             events = [refused]
             if key:
@@ -229,7 +238,8 @@ class Shard:
                 command, account, market, side, qty, kind, tif, price, reserved, key, seq, now
             )
         if key:
-            self.keys.add(key, command, seq, now, events, instrument)
+            self.entry = encode_entry((command, events))
+            self.keys.add(key, self.entry, seq, now, version)
         return events
 
     def _accept(

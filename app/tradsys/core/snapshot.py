@@ -5,8 +5,8 @@ restoring is appending; nothing depends on how a dict or a heap happened to grow
 chunks, but for one thing: where the rows of idempotency keys are cut into chunks means nothing, and the state
 hash does not see it (`hashed`). So a follower keeps the chunks that it has written, and writes them again.
 
-History: format 1, the first. Format 2 has `keys`, whose records are bytes, instead of `records`; format 1 is
-still read.
+History: format 1, the first. Format 2 has `keys`, whose records are bytes, instead of `records`; in format 3
+they begin with the journal's own. All are still read.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tradsys.core.messages import (
     Rules,
 )
 from tradsys.core.order import Order
-from tradsys.core.records import Page, Row
+from tradsys.core.records import Page, Row, encode_entry, repack
 
 if TYPE_CHECKING:
     from tradsys.core.shard import Shard
 
-FORMAT = 2
-READABLE = (1, 2)
+FORMAT = 3
+READABLE = (1, 2, 3)
 CHUNK_MAX = 1_000
 
 RESTING, WAITING, CLOSED = 0, 1, 2
@@ -307,7 +307,7 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
     if not isinstance(header, Header):
         raise msgspec.ValidationError("the state does not start with its header")
     if header.format not in READABLE:
-        raise msgspec.ValidationError(f"the state has format {header.format}; this release reads 1 and 2")
+        raise msgspec.ValidationError(f"the state has format {header.format}; this release reads 1 to 3")
     shard = cls(header.name, header.rules, order_pool_size)
     shard.status, shard.has_space, shard.killed = header.status, header.has_space, header.killed
     shard.trade_id = header.trade_id
@@ -334,11 +334,14 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
                 if order_state.where != CLOSED:
                     opened.append(order)
         elif isinstance(chunk, Keys):
-            shard.keys.load(chunk.rows)
+            rows = chunk.rows
+            if header.format < FORMAT:
+                rows = [(closed_ns, key, repack(record)) for closed_ns, key, record in rows]
+            shard.keys.load(rows)
         elif isinstance(chunk, Records):
             for command, seq, time_ns, events, version, closed_ns in chunk.records:
                 key = key_of(command.account, command.client_order_id)
-                shard.keys.add(key, command, seq, time_ns, events, shard.instruments[version])
+                shard.keys.add(key, encode_entry((command, events)), seq, time_ns, version)
                 if closed_ns:
                     shard.keys.close(key, closed_ns)
         elif isinstance(chunk, WorkState):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 # Part of the journal's format, and so of the codec; it is everybody's word for a command with its events.
 from tradsys.codec.frame import Entry as Entry
@@ -31,8 +31,10 @@ class Journal(Protocol):
 
     epoch: int
 
-    def append(self, first_seq: int, time_ns: int, entries: Sequence[Entry]) -> None:
+    def append(self, first_seq: int, time_ns: int, entries: Sequence[Entry | Raw]) -> None:
         """Write one frame; in a `durable` venue it is on the disk when this returns.
+
+        `Raw`: an entry that is encoded already.
 
         Raises JournalError: whether the frame will be found after a restart is unknown.
         """

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from tradsys.codec.applied import Done, OrderState
@@ -33,6 +34,7 @@ from tradsys.core.messages import (
     CancelOrders,
     Command,
     ContinueWork,
+    Event,
     ExpireOrders,
     PlaceOrder,
     ReplaceOrder,
@@ -106,7 +108,7 @@ class Venue:
             return [_full() for _ in commands]
         now = self.clock()
         seq = self.seq + 1
-        entries: list[Entry] = []
+        entries: list[Entry | Raw] = []
         outcomes: list[Outcome] = []
         events = 0
         try:
@@ -124,7 +126,7 @@ class Venue:
                 outcome = self._outcome(command, seq + len(entries), now)
                 outcomes.append(outcome)
                 if isinstance(outcome, Done) and not outcome.replayed:
-                    entries.append(Entry(command, outcome.events))
+                    entries.append(self._entry(command, outcome.events))
                     events += len(outcome.events)
         except Exception as fault:
             # Whatever was applied is not journalled, and can't be taken back.
@@ -149,10 +151,15 @@ class Venue:
         except Exception as fault:
             raise JournalError(f"seq {seq} was not applied to its end") from fault
         if isinstance(outcome, Done) and not outcome.replayed:
-            self.journal.append(seq, now, (Entry(command, outcome.events),))
+            self.journal.append(seq, now, (self._entry(command, outcome.events),))
             self.seq = seq
             self.time_ns = now
         return outcome
+
+    def _entry(self, command: Command, events: list[Event]) -> Entry | Raw:
+        """What the journal gets of the command that was applied last."""
+        entry = self.shard.entry
+        return Raw(entry) if entry else Entry(command, events)
 
     def _expiry_is_due(self, now: int) -> bool:
         shard = self.shard

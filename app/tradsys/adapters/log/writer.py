@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
+from msgspec import Raw
+
 from tradsys.adapters.log.files import Files
 from tradsys.adapters.log.mark import MARK_NAME, MarkFile
 from tradsys.adapters.log.progress import Progress
@@ -126,7 +128,7 @@ class LogWriter:
             writer._fail(f"begin: {error}")
         return writer
 
-    def append(self, first_seq: int, time_ns: int, entries: Sequence[Entry]) -> None:
+    def append(self, first_seq: int, time_ns: int, entries: Sequence[Entry | Raw]) -> None:
         """Write a batch as one frame, or as several where it is larger than a segment.
 
         Raises JournalError: whether the batch will be found after a restart is unknown, and nothing can
