@@ -38,17 +38,37 @@ class Holding:
 
 
 class Account:
-    __slots__ = ("balances", "holdings", "killed", "limits", "mode", "name", "open")
+    __slots__ = (
+        "balances",
+        "holdings",
+        "killed",
+        "limits",
+        "mode",
+        "name",
+        "notional_max",
+        "open",
+        "orders_max",
+        "position_max",
+        "qty_max",
+    )
 
     def __init__(self, name: str, mode: int):
         self.name = name
         self.mode = mode
-        self.limits = Limits()
+        self.obey(Limits())
         self.killed = False
         self.balances: dict[str, Balance] = {}
         self.holdings: dict[str, Holding] = {}
         self.open: dict[int, Order] = {}
         """Open orders by id, ascending."""
+
+    def obey(self, limits: Limits) -> None:
+        self.limits = limits
+        # Each by itself, too: compiled code looks up what a struct has by its name.
+        self.orders_max: int = limits.open_orders_max
+        self.qty_max: int = limits.order_qty_max
+        self.notional_max: int = limits.order_notional_max
+        self.position_max: int = limits.position_max
 
     def balance(self, asset: str) -> Balance:
         balance = self.balances.get(asset)

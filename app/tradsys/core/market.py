@@ -15,11 +15,16 @@ RECENT_TRADES_MAX: Final = 100
 
 class Market:
     __slots__ = (
+        "band_ppm",
         "book",
         "buy_stops",
         "fees",
         "instrument",
         "last",
+        "lot_size",
+        "notional_min",
+        "qty_max",
+        "qty_min",
         "reference",
         "sell_stops",
         "status",
@@ -28,9 +33,7 @@ class Market:
     )
 
     def __init__(self, instrument: Instrument, fees: Balance):
-        self.instrument = instrument
-        self.unit = instrument.tick_size * instrument.lot_size // AMOUNT_SCALE
-        """One tick × one lot in 1e-8 of the quote asset."""
+        self.obey(instrument)
         self.fees = fees
         """What the shard has collected in the quote asset, over all its symbols."""
         self.book = OrderBook()
@@ -42,6 +45,17 @@ class Market:
         self.reference = 0
         self.trades: deque[tuple[int, int, int, Event]] = deque(maxlen=RECENT_TRADES_MAX)
         """(time_ns, seq, taker side, trade event) of the latest trades, oldest first."""
+
+    def obey(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        # Each by itself, too: compiled code looks up what a struct has by its name.
+        self.band_ppm: int = instrument.band_ppm
+        self.notional_min: int = instrument.notional_min
+        self.qty_min: int = instrument.qty_min
+        self.qty_max: int = instrument.qty_max
+        self.lot_size: int = instrument.lot_size
+        self.unit: int = instrument.tick_size * instrument.lot_size // AMOUNT_SCALE
+        """One tick × one lot in 1e-8 of the quote asset."""
 
     @property
     def is_idle(self) -> bool:
@@ -68,6 +82,16 @@ class Market:
         if ranks and ranks[-1] >= last:
             return self.sell_stops.levels[ranks[-1]].head
         return None
+
+
+def fee_of(over: int, amount: int, rate_ppm: int) -> tuple[int, int]:
+    """(fee, over) of one more amount, in whole units rounded up, where `over` millionths of a unit were
+    charged too much before: what comes in parts costs in all what it would at once.
+
+    Written so that no product is larger than it must be: to compiled code one of 2^62 is no machine word.
+    """
+    rest = amount % PPM * rate_ppm - over
+    return amount // PPM * rate_ppm - (-rest // PPM), -rest % PPM
 
 
 def band(price: int, side: int, band_ppm: int) -> int:

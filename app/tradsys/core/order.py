@@ -21,7 +21,7 @@ class Order:
         "created_ns",
         "display_qty",
         "expire_at",
-        "fee_num",
+        "fee_over",
         "fees",
         "fills",
         "holding",
@@ -29,6 +29,7 @@ class Order:
         "instrument",
         "key",
         "level",
+        "maker_fee_ppm",
         "next",
         "open_qty",
         "prev",
@@ -38,6 +39,7 @@ class Order:
         "shown",
         "side",
         "status",
+        "taker_fee_ppm",
         "updated_ns",
         "updated_seq",
         "version",
@@ -70,6 +72,9 @@ class Order:
 
         self.command: Any = None
         self.instrument: Any = None
+        self.maker_fee_ppm: int = 0
+        self.taker_fee_ppm: int = 0
+        """Of its instrument; see `obey`."""
         self.holding: Any = None
         self.key: str = ""
         """Of its idempotency record; "" for an order without one."""
@@ -84,11 +89,18 @@ class Order:
         self.reserved: int = 0
         self.cost: int = 0
         """Sum of price × quantity over all fills, ticks × lots."""
-        self.fee_num: int = 0
-        """Sum of notional × rate over all fills; its ceiling in whole units is what has been charged."""
         self.fees: int = 0
+        """Charged so far: the sum of notional × rate over all fills, rounded up to a whole unit."""
+        self.fee_over: int = 0
+        """By so many millionths of a unit."""
         self.fills: list[Any] | None = None
         """(time_ns, seq, taker side, trade event), the latest `order_fills_max`; None before any."""
+
+    def obey(self, instrument: Any) -> None:
+        """Stand under the terms of this version of the instrument from now on."""
+        self.instrument = instrument
+        self.maker_fee_ppm = instrument.maker_fee_ppm
+        self.taker_fee_ppm = instrument.taker_fee_ppm
 
 
 class Level:

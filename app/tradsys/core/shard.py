@@ -15,7 +15,7 @@ from tradsys.core import snapshot
 from tradsys.core.account import Account, Balance, Holding
 from tradsys.core.book import CANCELED_MAKER, CANCELED_TAKER, EXPIRED_MAKER, STOPPED_TAKER, TRADED
 from tradsys.core.expiry import Expiries
-from tradsys.core.market import Market, band
+from tradsys.core.market import Market, band, fee_of
 from tradsys.core.memory import LEAVE_MAX, KeyMemory, OrderMemory, key_of
 from tradsys.core.messages import (
     ACCEPTED_EVENT,
@@ -116,7 +116,7 @@ class Shard:
     def __init__(self, name: str, rules: Rules | None = None, order_pool_size: int = 0):
         """`order_pool_size` bounds the recycled order objects; it changes no outcome."""
         self.name = name
-        self.rules = rules if rules is not None else Rules()
+        self._obey(rules if rules is not None else Rules())
         self.instruments: list[Instrument] = []
         """Every version of every instrument; an order keeps the one it was accepted under."""
         self.markets: dict[str, Market] = {}
@@ -154,6 +154,15 @@ class Shard:
             RevokeToken: self._revoke_token,
             CancelAll: self._cancel_all,
         }
+
+    def _obey(self, rules: Rules) -> None:
+        self.rules = rules
+        # Each by itself, too: compiled code looks up what a struct has by its name.
+        self._orders_max: int = rules.shard_orders_max
+        self._account_orders_max: int = rules.account_orders_max
+        self._makers_max: int = rules.match_makers_max
+        self._step_max: int = rules.step_orders_max
+        self._fills_max: int = rules.order_fills_max or 1
 
     def apply(self, command: Command, seq: int, time_ns: int) -> list[Event]:
         """Do what the command asks, or refuse it; the events say everything that happened, in order.
@@ -270,7 +279,7 @@ class Shard:
             expire_at = 0
         order = self.orders.new(seq, side, price, qty, command.display_qty, expire_at, account)
         order.command = command
-        order.instrument = instrument
+        order.obey(instrument)
         order.holding = holding
         order.key = key
         order.created_ns = order.updated_ns = now
@@ -343,11 +352,11 @@ class Shard:
         if refused is not None:
             return refused, price, 0
         if kind >= STOP or (kind == LIMIT and tif != IOC and tif != FOK):
-            orders_max = account.limits.open_orders_max or self.rules.account_orders_max
+            orders_max = account.orders_max or self._account_orders_max
             open_count = len(account.open)
             if open_count >= orders_max:
                 return (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, open_count), price, 0
-            orders_max, open_count = self.rules.shard_orders_max, self.orders.open_count
+            orders_max, open_count = self._orders_max, self.orders.open_count
             if open_count >= orders_max:
                 return (REFUSED_EVENT, TOO_MANY_ORDERS, orders_max, open_count), price, 0
         if command.post_only and kind == LIMIT:
@@ -356,18 +365,18 @@ class Shard:
                 return (REFUSED_EVENT, WOULD_CROSS, crossed, price), price, 0
         instrument = market.instrument
         if account.mode == LIMITS:
-            if not account.limits.position_max:
+            if not account.position_max:
                 return None, price, 0
             # An order that is only tried must leave no trace: replay does not know of it.
             symbol = instrument.symbol
             holding = account.holdings.get(symbol) or Holding(symbol, Balance(), Balance())
-            return self._refuse_position(account, holding, instrument, side, qty, 0), price, 0
+            return self._refuse_position(account, holding, market, side, qty, 0), price, 0
         if side > 0:
-            notional = price * qty * market.unit
-            reserved = notional - (-notional * instrument.taker_fee_ppm // PPM)
+            notional = qty * market.unit * price
+            reserved = notional + fee_of(0, notional, instrument.taker_fee_ppm)[0]
             balance = account.balances.get(instrument.quote)
         else:
-            reserved = qty * instrument.lot_size
+            reserved = qty * market.lot_size
             balance = account.balances.get(instrument.base)
         free = balance.free if balance is not None else 0
         if reserved > free:
@@ -382,47 +391,44 @@ class Shard:
             start = market.reference or market.book.best_price(-command.side)
         if not start:
             return 0
-        return band(start, command.side, market.instrument.band_ppm or self.rules.protection_ppm)
+        return band(start, command.side, market.band_ppm or self.rules.protection_ppm)
 
     def _refuse_price_or_size(
         self, account: Account, market: Market, side: int, qty: int, price: int, has_limit: bool
     ) -> Event | None:
         """Checks 3 to 6: band, minimum notional, size of the instrument, size and notional of the account."""
-        instrument = market.instrument
-        if has_limit and market.reference and instrument.band_ppm:
-            high = band(market.reference, 1, instrument.band_ppm)
+        if has_limit and market.reference and market.band_ppm:
+            high = band(market.reference, 1, market.band_ppm)
             if price > high:
                 return (REFUSED_EVENT, PRICE_BAND, high, price)
-            low = band(market.reference, -1, instrument.band_ppm)
+            low = band(market.reference, -1, market.band_ppm)
             if price < low:
                 return (REFUSED_EVENT, PRICE_BAND, low, price)
-        notional_min = instrument.notional_min
-        notional_max = account.limits.order_notional_max if account.mode == LIMITS else 0
-        # Only for who asks: to compiled code the product is no machine word, and takes a call.
-        notional = price * qty * market.unit if notional_min or notional_max else 0
+        notional_min = market.notional_min
+        notional_max = account.notional_max if account.mode == LIMITS else 0
+        notional = qty * market.unit * price if notional_min or notional_max else 0
         if price and notional_min and notional < notional_min:
             return (REFUSED_EVENT, PRICE_BAND, notional_min, notional)
-        if qty < instrument.qty_min:
-            return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_min, qty)
-        if qty > instrument.qty_max:
-            return (REFUSED_EVENT, SIZE_LIMIT, instrument.qty_max, qty)
+        if qty < market.qty_min:
+            return (REFUSED_EVENT, SIZE_LIMIT, market.qty_min, qty)
+        if qty > market.qty_max:
+            return (REFUSED_EVENT, SIZE_LIMIT, market.qty_max, qty)
         if account.mode == LIMITS:
-            limits = account.limits
-            if limits.order_qty_max and qty * instrument.lot_size > limits.order_qty_max:
-                return (REFUSED_EVENT, SIZE_LIMIT, limits.order_qty_max, qty * instrument.lot_size)
+            if account.qty_max and qty * market.lot_size > account.qty_max:
+                return (REFUSED_EVENT, SIZE_LIMIT, account.qty_max, qty * market.lot_size)
             if notional_max and notional > notional_max:
                 return (REFUSED_EVENT, SIZE_LIMIT, notional_max, notional)
         return None
 
     def _refuse_position(
-        self, account: Account, holding: Holding, instrument: Instrument, side: int, qty: int, released: int
+        self, account: Account, holding: Holding, market: Market, side: int, qty: int, released: int
     ) -> Event | None:
         """Check 9, with `released` lots of the same side taken out first."""
         if side > 0:
-            position = holding.net + (holding.open_buys + qty - released) * instrument.lot_size
+            position = holding.net + (holding.open_buys + qty - released) * market.lot_size
         else:
-            position = -holding.net + (holding.open_sells + qty - released) * instrument.lot_size
-        limit = account.limits.position_max
+            position = -holding.net + (holding.open_sells + qty - released) * market.lot_size
+        limit = account.position_max
         if limit and position > limit:
             return (REFUSED_EVENT, POSITION_LIMIT, limit, min(position, POSITION_TOLD_MAX))
         return None
@@ -434,7 +440,7 @@ class Shard:
         command: PlaceOrder = taker.command
         book = market.book
         tif = command.time_in_force
-        if tif == FOK and not book.fillable(taker, now, command.stp, self.rules.match_makers_max):
+        if tif == FOK and not book.fillable(taker, now, command.stp, self._makers_max):
             self._close(market, taker, EXPIRED, UNFILLED, seq, now, events)
             return
         opposite = book.asks.ranks if taker.side > 0 else book.bids.ranks
@@ -451,7 +457,7 @@ class Shard:
     def _trade(self, market: Market, taker: Order, stp: int, seq: int, now: int, events: list[Event]) -> bool:
         """Take from the book and settle every step of it. True: the taker has ended with quantity left."""
         open_qty = taker.open_qty
-        for what, order, qty, left in market.book.take(taker, now, stp, self.rules.match_makers_max):
+        for what, order, qty, left in market.book.take(taker, now, stp, self._makers_max):
             if what == TRADED:
                 open_qty -= qty
                 self._settle(market, taker, order, qty, open_qty, left, seq, now, events)
@@ -485,20 +491,14 @@ class Shard:
     ) -> None:
         """One trade: money, positions, fills, at the maker's price. Nothing is created or lost."""
         price = maker.price
-        notional = price * qty * market.unit
+        notional = qty * market.unit * price
         maker_fee = taker_fee = 0
-        rate: int = taker.instrument.taker_fee_ppm
-        if rate:
-            taker.fee_num += notional * rate
-            due = -(-taker.fee_num // PPM)
-            taker_fee = due - taker.fees
-            taker.fees = due
-        rate = maker.instrument.maker_fee_ppm
-        if rate:
-            maker.fee_num += notional * rate
-            due = -(-maker.fee_num // PPM)
-            maker_fee = due - maker.fees
-            maker.fees = due
+        if taker.taker_fee_ppm:
+            taker_fee, taker.fee_over = fee_of(taker.fee_over, notional, taker.taker_fee_ppm)
+            taker.fees += taker_fee
+        if maker.maker_fee_ppm:
+            maker_fee, maker.fee_over = fee_of(maker.fee_over, notional, maker.maker_fee_ppm)
+            maker.fees += maker_fee
         if taker_fee or maker_fee:
             market.fees.free += taker_fee + maker_fee
 
@@ -510,7 +510,7 @@ class Shard:
             buyer, seller, cost, proceeds, buyer_open = (
                 maker, taker, notional + maker_fee, notional - taker_fee, maker_open
             )  # fmt: skip
-        lots = qty * market.instrument.lot_size
+        lots = qty * market.lot_size
         # Typed: the compiled form looks up attributes of what is not by their names, a third of a trade.
         to: Holding = buyer.holding
         to.net += lots
@@ -519,9 +519,8 @@ class Shard:
         account: Account = buyer.account
         if account.mode == CASH:
             # What the rest of the order may still cost at worst stays reserved; the difference is free.
-            worst = buyer.price * buyer_open * market.unit
-            rate = buyer.instrument.taker_fee_ppm
-            need = worst - buyer.fees - (-(buyer.fee_num + worst * rate) // PPM)
+            worst = buyer_open * market.unit * buyer.price
+            need = worst + fee_of(buyer.fee_over, worst, buyer.taker_fee_ppm)[0]
             freed = buyer.reserved - need
             assert freed >= cost, "a fill cost more than was reserved for it"
             buyer.reserved = need
@@ -550,8 +549,9 @@ class Shard:
         market.last = market.reference = price
         fill = (now, seq, taker.side, event)
         market.trades.append(fill)
-        self._filled(maker, maker_open, price * qty, fill)
-        self._filled(taker, taker_open, price * qty, fill)
+        cost = price * qty
+        self._filled(maker, maker_open, cost, fill)
+        self._filled(taker, taker_open, cost, fill)
 
     def _filled(self, order: Order, open_qty: int, cost: int, fill: tuple[int, int, int, Event]) -> None:
         """Write a fill into its order; the order ends with nothing left."""
@@ -561,7 +561,7 @@ class Shard:
             order.fills = [fill]
         else:
             order.fills.append(fill)
-            keep = self.rules.order_fills_max or 1
+            keep = self._fills_max
             if len(order.fills) > keep:
                 del order.fills[:-keep]
         if open_qty:
@@ -581,7 +581,7 @@ class Shard:
             return
         done = 0
         while (order := market.next_due_stop()) is not None:
-            if done == self.rules.step_orders_max or len(events) >= self.rules.match_makers_max:
+            if done == self._step_max or len(events) >= self._makers_max:
                 if work is None:
                     work = Work(seq, "", market.instrument.symbol, 0, 0)
                     self.work.append(work)
@@ -694,19 +694,19 @@ class Shard:
         holding: Holding = order.holding
         open_qty = qty - filled
         if account.mode == LIMITS:
-            if account.limits.position_max:
+            if account.position_max:
                 refused = self._refuse_position(
-                    account, holding, instrument, order.side, open_qty, order.open_qty
+                    account, holding, market, order.side, open_qty, order.open_qty
                 )
                 if refused is not None:
                     return [refused]
         else:
             if order.side > 0:
-                worst = price * open_qty * market.unit
-                reserved = worst - order.fees - (-(order.fee_num + worst * instrument.taker_fee_ppm) // PPM)
+                worst = open_qty * market.unit * price
+                reserved = worst + fee_of(order.fee_over, worst, instrument.taker_fee_ppm)[0]
                 available = holding.quote.free + order.reserved
             else:
-                reserved = open_qty * instrument.lot_size
+                reserved = open_qty * market.lot_size
                 available = holding.base.free + order.reserved
             if reserved > available:
                 return [(REFUSED_EVENT, INSUFFICIENT_BALANCE, reserved, available)]
@@ -716,7 +716,7 @@ class Shard:
             holding.open_buys += open_qty - order.open_qty
         else:
             holding.open_sells += open_qty - order.open_qty
-        order.instrument = instrument
+        order.obey(instrument)
         order.version += 1
         order.updated_ns = now
         order.updated_seq = seq
@@ -800,7 +800,7 @@ class Shard:
     def _cancel_step(self, work: Work, seq: int, now: int, events: list[Event]) -> bool:
         """Cancel one step of matching orders, oldest first; True: there are more."""
         found: list[Order] = []
-        step = self.rules.step_orders_max
+        step = self._step_max
         for account in self.accounts.values() if work.account == "*" else (self.accounts[work.account],):
             if not account.open:
                 continue
@@ -821,7 +821,7 @@ class Shard:
 
     def _expire_orders(self, command: ExpireOrders, seq: int, now: int) -> list[Event]:
         events: list[Event] = []
-        step = self.rules.step_orders_max
+        step = self._step_max
         due = self.expiries.due(now, step + 1)
         for order in due[:step]:
             self._close(self.markets[order.command.symbol], order, EXPIRED, TIME_UP, seq, now, events)
@@ -840,7 +840,7 @@ class Shard:
             getattr(rules, name) < 0 for name in rules.__struct_fields__
         ):
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
-        self.rules = rules
+        self._obey(rules)
         self.orders.obey(rules)
         self.keys.obey(rules)
         return [(SET_EVENT, 20)]
@@ -891,8 +891,7 @@ class Shard:
             fees = self.fees.setdefault(instrument.quote, Balance())
             self.markets[instrument.symbol] = Market(instrument, fees)
         else:
-            market.instrument = instrument
-            market.unit = instrument.tick_size * instrument.lot_size // AMOUNT_SCALE
+            market.obey(instrument)
         return [(SET_EVENT, 21)]
 
     def _define_account(self, command: DefineAccount, seq: int, now: int) -> list[Event]:
@@ -910,7 +909,7 @@ class Shard:
         account = self.accounts.get(command.account)
         if account is None:
             return [(REFUSED_EVENT, NOT_ALLOWED, 0, 0)]
-        account.limits = command.limits
+        account.obey(command.limits)
         return [(SET_EVENT, 23)]
 
     def _set_trading_status(self, command: SetTradingStatus, seq: int, now: int) -> list[Event]:

@@ -26,6 +26,7 @@ from tradsys.core.messages import (
     CASH,
     FILLED,
     PARTIALLY_FILLED,
+    PPM,
     Event,
     Instrument,
     Limits,
@@ -116,6 +117,7 @@ class OrderState(msgspec.Struct, array_like=True):
     reserved: int
     cost: Sum
     fee_num: Sum
+    """Sum of notional × rate over all fills, in millionths of a unit."""
     fees: Sum
     fills: list[tuple[int, int, int, Event]]
 
@@ -253,7 +255,7 @@ def _order_state(order: Order, where: int) -> OrderState:
         order.updated_seq,
         order.reserved,
         _sum(order.cost),
-        _sum(order.fee_num),
+        _sum(order.fees * PPM - order.fee_over),
         _sum(order.fees),
         order.fills or [],
     )
@@ -363,7 +365,8 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
 
 def _restore_account(shard: Shard, state: AccountState) -> None:
     account = shard.accounts[state.name] = Account(state.name, state.mode)
-    account.limits, account.killed = state.limits, state.killed
+    account.obey(state.limits)
+    account.killed = state.killed
     for asset, free, reserved in state.balances:
         account.balances[asset] = Balance(int(free), int(reserved))
     for symbol, net in state.positions:
@@ -382,7 +385,7 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
     order.command = command
     if command.client_order_id:
         order.key = key_of(command.account, command.client_order_id)
-    order.instrument = shard.instruments[state.instrument]
+    order.obey(shard.instruments[state.instrument])
     order.holding = account.holding(instrument.symbol, instrument.base, instrument.quote)
     order.version = state.version
     order.open_qty, order.shown = state.open_qty, state.shown
@@ -390,7 +393,8 @@ def _restore_order(shard: Shard, state: OrderState) -> Order:
     order.created_ns, order.updated_ns = state.created_ns, state.updated_ns
     order.updated_seq = state.updated_seq
     order.reserved, order.cost = state.reserved, int(state.cost)
-    order.fee_num, order.fees = int(state.fee_num), int(state.fees)
+    order.fees = int(state.fees)
+    order.fee_over = order.fees * PPM - int(state.fee_num)
     order.fills = state.fills or None
     memory = shard.orders
     memory.add(order)
