@@ -175,7 +175,6 @@ class HistoryThread:
     def __init__(
         self, directory: Path, page: Page, *, files: Files | None = None, snapshot_every: int = 10**9
     ) -> None:
-        self._threshold = gc.get_threshold()
         syncer = SyncingHere(directory, page, files or OsFiles())
         self.history = make_history(directory, page, syncer, files=files, snapshot_every=snapshot_every)
         self.exit_code: int | None = None
@@ -204,7 +203,6 @@ class HistoryThread:
     def __exit__(self, *_: object) -> None:
         self.history.stop()
         self._thread.join(30)
-        gc.set_threshold(*self._threshold)
         gc.unfreeze()
         assert self.exit_code == 0
 
@@ -236,6 +234,7 @@ def make_history(
         snapshot_every=snapshot_every,
         pragmas=Pragmas(),
         derive=dict,
+        collect=lambda seq: None,
     )
 
 

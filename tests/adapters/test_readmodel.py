@@ -29,7 +29,21 @@ from tradsys.adapters.history.sqlite import (
 )
 from tradsys.codec.json_v1 import encode, reply_of_order
 from tradsys.core.candles import INTERVALS, SECOND, Candle, first_candle
-from tradsys.core.messages import CancelOrder
+from tradsys.core.messages import (
+    ACCEPTED_EVENT,
+    BUY,
+    FILLED,
+    GTC,
+    LIMIT,
+    RESTED_EVENT,
+    SELL,
+    SET_EVENT,
+    TRADE_EVENT,
+    CancelOrder,
+    DefineInstrument,
+    Instrument,
+    PlaceOrder,
+)
 from tradsys.venue.past import NEWEST, OPEN, HistoryNotReady
 from tradsys.venue.ports import Entry, Frame
 
@@ -314,18 +328,29 @@ def test_threads_read_at_the_same_time_each_its_own_moment(tmp_path):
 
 
 def test_costs_beyond_63_bits_come_back_exactly(tmp_path):
-    recording = Recording(4)
-    model = open_model(tmp_path)
-    write(model, recording.record(600))
-    row = model._row(model.db.execute("SELECT id FROM orders ORDER BY id DESC").fetchone()[0])
-    row.cost = 3 * 10**30
-    write(model, recording.record(1))
+    big, price, qty = Instrument("BIG-USD", "BIG", "USD", tick_size=1, lot_size=10**8), 3 * 10**15, 10**15
 
-    reader = ReadModelReader(model.path, PRAGMAS)
+    def order(account: str, side: int, qty: int) -> PlaceOrder:
+        return PlaceOrder(account, "BIG-USD", side, LIMIT, GTC, qty, price)
 
-    with reader.view() as view:
-        found = view.order(row.account, row.id)
-    assert found is not None and found.order.cost == 3 * 10**30
+    entries = [
+        Entry(DefineInstrument(big), [(SET_EVENT, 21)]),
+        Entry(
+            order("a", BUY, 2 * qty), [(ACCEPTED_EVENT, 2), (RESTED_EVENT, 2, BUY, price, 2 * qty, 2 * qty)]
+        ),
+        Entry(order("b", SELL, qty), [(ACCEPTED_EVENT, 3), (TRADE_EVENT, 1, 2, 3, price, qty, 0, 0, qty, 0)]),
+        Entry(order("b", SELL, qty), [(ACCEPTED_EVENT, 4), (TRADE_EVENT, 2, 2, 4, price, qty, 0, 0, 0, 0)]),
+    ]
+
+    for seq, entry in enumerate(entries, 1):
+        model = open_model(tmp_path)
+        write(model, [Frame(seq, seq, 1, [entry])])
+        model.close()
+
+    with ReadModelReader(model.path, PRAGMAS).view() as view:
+        found = [view.order(account, seq) for account, seq in (("a", 2), ("b", 3), ("b", 4))]
+    costs = [(past.order.cost, past.order.status) for past in found if past is not None]
+    assert costs == [(2 * price * qty, FILLED), (price * qty, FILLED), (price * qty, FILLED)]
 
 
 # --- candles ----------------------------------------------------------------------------------------
@@ -601,6 +626,7 @@ def test_the_plans_pragmas_are_in_force_on_the_writing_connection(tmp_path):
         "temp_store": 2,
         "mmap_size": 268_435_456,
         "journal_size_limit": 64 << 20,
+        "wal_autocheckpoint": 4_000,
     }
 
 

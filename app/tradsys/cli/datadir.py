@@ -14,7 +14,7 @@ import apsw
 from msgspec import Struct
 
 from tradsys import metrics
-from tradsys.adapters.history.follower import TRANSACTION_COMMANDS_MAX
+from tradsys.adapters.history.follower import is_full
 from tradsys.adapters.history.process import READMODEL_NAME
 from tradsys.adapters.history.readmodel import ReadModel
 from tradsys.adapters.history.snapshots import (
@@ -278,7 +278,7 @@ def rebuild(settings: Settings, moved: Moved) -> Rebuilt:
 def _batches(reader: LogReader, last: int | None, moved: Moved) -> Iterator[tuple[list[Frame], bytes]]:
     """The journal's frames, some at a time, with the chain behind them."""
     frames: list[Frame] = []
-    commands, seq, chain = 0, 0, b""
+    commands, size, seq, chain = 0, 0, 0, b""
     while last is None or seq < last:
         raw = reader.next_frame()
         if raw is None:
@@ -287,12 +287,13 @@ def _batches(reader: LogReader, last: int | None, moved: Moved) -> Iterator[tupl
             break
         if raw.kind != COMMANDS_FRAME:
             continue
-        if commands + raw.count > TRANSACTION_COMMANDS_MAX and frames:
+        if is_full(commands + raw.count, size) and frames:
             yield frames, chain
             moved(seq, max(last or 0, seq))
-            frames, commands = [], 0
+            frames, commands, size = [], 0, 0
         frames.append(reader.decode(raw))
         commands += raw.count
+        size += len(raw.payload)
         seq, chain = raw.last_seq, raw.chain
     if frames:
         yield frames, chain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableSequence
@@ -24,6 +25,7 @@ from tradsys.adapters.log.segments import segment_indexes, segment_path
 from tradsys.adapters.ops.evidence import Evidence
 from tradsys.adapters.ops.server import OpsServer
 from tradsys.adapters.page.page import ENGINE_TIME_NS
+from tradsys.compose.garbage import Garbage
 from tradsys.compose.ops import build_info, settings_info
 from tradsys.compose.pieces import (
     PAGE_FILE,
@@ -38,6 +40,9 @@ from tradsys.compose.pieces import (
 )
 from tradsys.exposition import Samples, one
 from tradsys.settings import EXIT_CONFIGURATION, Settings
+
+YOUNG_OBJECTS = 10_000
+"""So many are worth a look for garbage."""
 
 
 def serve_history(settings: Settings) -> int:
@@ -99,7 +104,12 @@ def _follow(settings: Settings, stop: Stop, syncer: SyncingProcess) -> int:
             snapshot_every=settings.snapshot_every,
             pragmas=pragmas(settings),
             derive=derive,
+            # Who watches the collector counts the pauses.
+            collect=Garbage(YOUNG_OBJECTS, count_pause=lambda pause_ns: None).turn,
         )
+        # What lives long is never looked through: with a million orders, that is a pause of a second.
+        gc.disable()
+        words[metrics.SHARD_PROCESSES.gc_threshold.word(metrics.HISTORY)] = YOUNG_OBJECTS
         edge = Edge(
             Nobody(),
             time.time_ns,

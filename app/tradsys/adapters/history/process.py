@@ -64,6 +64,7 @@ class History:
         snapshot_every: int,
         pragmas: Pragmas,
         derive: Callable[[], Mapping[str, Samples]],
+        collect: Callable[[int], None],
     ) -> None:
         """`words` are the page's metrics; `derive` gives what is shown beside them; the others belong to
         the journal, see `Follower`."""
@@ -85,6 +86,7 @@ class History:
             segments=segments,
             snapshot_every=snapshot_every,
             words=words,
+            collect=collect,
         )
         self._syncer = syncer
         self._is_alone = False

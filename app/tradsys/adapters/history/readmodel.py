@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from copy import copy
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -20,38 +20,14 @@ from msgspec import Struct
 
 from tradsys import metrics
 from tradsys.adapters.history import sql
+from tradsys.adapters.history.fold import PLACES, Fold, Row, changes
 from tradsys.adapters.history.sqlite import Pragmas, open_database
-from tradsys.core.candles import INTERVALS, SECOND, Candle, first_candle, start_of
+from tradsys.core.candles import INTERVALS, Candle, start_of
 from tradsys.core.market import Market
-from tradsys.core.messages import (
-    ACCEPTED_EVENT,
-    CLOSED_EVENT,
-    FILLED,
-    LIMIT,
-    NEW,
-    PARTIALLY_FILLED,
-    REFUSED_EVENT,
-    REJECTED,
-    REPLACED_EVENT,
-    REPLENISHED_EVENT,
-    RESTED_EVENT,
-    SET_EVENT,
-    STOP_LIMIT,
-    TRADE_EVENT,
-    TRIGGERED_EVENT,
-    DefineInstrument,
-    Instrument,
-    PlaceOrder,
-    RevokeToken,
-)
+from tradsys.core.messages import LIMIT, STOP_LIMIT, PlaceOrder
 from tradsys.core.order import Level, Order
 from tradsys.core.shard import Shard
 from tradsys.venue.ports import Frame
-
-OPEN_ROWS_MAX = 50_000
-"""Open orders kept in memory between transactions, so that a fill or a cancel rarely needs a get."""
-PLACES = 1 << 20
-"""Places that one command may give out; it has far fewer events."""
 
 
 class Position(Struct, frozen=True):
@@ -127,24 +103,10 @@ class ReadModel:
         self._insert = metrics.READMODEL_STATEMENT_DURATION.series("insert")
         self._update = metrics.READMODEL_STATEMENT_DURATION.series("update")
         self._commands = metrics.READMODEL_COMMANDS.word()
-        self._versions = 0
-        self._version_of: dict[str, int] = {}
-        """Symbol -> the version of its instrument that holds now."""
-        self._rows: dict[int, OrderRow] = {}
-        """Rows by id that the transaction under way may change, and open ones of earlier transactions."""
-        self._changed: dict[int, OrderRow] = {}
-        self._placed: list[OrderRow] = []
-        self._trades: list[Any] = []
-        self._fills: list[Any] = []
-        """Both row after row, as they are bound."""
-        self._defined: list[tuple[Any, ...]] = []
-        self._revoked: list[tuple[int, tuple[Any, ...]]] = []
-        self._grids: dict[int, tuple[int, int]] = {}
-        """Tick and lot size by version, in 1e-8."""
-        self._seconds: dict[str, list[Candle]] = {}
-        """The candles of one second that this transaction adds to, by symbol, as far as it does."""
+        self._fold = Fold(self._get_row)
         self._candles: dict[tuple[str, int], Candle] = {}
         """The latest candle of a symbol and interval, as it is in the tables."""
+        self._fold.upto = self.position.seq
         self._load_instruments()
 
     def close(self) -> None:
@@ -174,7 +136,7 @@ class ReadModel:
         words[self._commands] += reached.seq - self.position.seq
         self._transaction.observe(words, perf_counter_ns() - started)
         self.position = reached
-        self._clear()
+        self._fold.written(reached.seq)
 
     def rebuild(self, batches: Iterable[tuple[Sequence[Frame], bytes]]) -> None:
         """Forget everything and fold the journal anew from its first command, in one transaction.
@@ -187,23 +149,25 @@ class ReadModel:
         try:
             for forget in sql.FORGET_EVERYTHING:
                 execute(forget)
-            self._forget()
             self.position = NOTHING
+            self._forget()
             for frames, chain in batches:
                 assert frames[0].first_seq == self.position.seq + 1, "frames must follow each other"
                 self.position = self._write_frames(frames, chain)
-                self._clear()
+                self._fold.written(self.position.seq)
             execute(sql.COMMIT)
         except BaseException:
             self._undo()
             self.position = self._read_position()
+            self._fold.upto = self.position.seq
             raise
         self.knows_book = True
 
     def _write_frames(self, frames: Sequence[Frame], chain: bytes) -> Position:
         """Within a transaction: the rows of whole frames, and the position behind them."""
+        take = self._fold.take
         for frame in frames:
-            self._fold(frame)
+            take(frame.first_seq, frame.time_ns, frame.entries)
         self._flush()
         last = frames[-1]
         reached = Position(last.first_seq + len(last.entries) - 1, chain)
@@ -214,116 +178,12 @@ class ReadModel:
         found = self.db.execute(sql.GET_POSITION).fetchone()
         return NOTHING if found is None else Position(*found[:2])
 
-    def _fold(self, frame: Frame) -> None:
-        """What each command and its events mean for the tables, into the lists of this transaction.
-
-        A refused order gets its row, too; without a symbol it has no text, and nobody can ask for it.
-        """
-        rows, placed, version_of = self._rows, self._placed, self._version_of
-        now, seq = frame.time_ns, frame.first_seq
-        for entry in frame.entries:
-            command, events = entry.command, entry.events
-            if isinstance(command, PlaceOrder) and command.symbol in version_of:
-                refused = events[0][0] == REFUSED_EVENT
-                has_limit = command.type == LIMIT or command.type == STOP_LIMIT
-                row = OrderRow(
-                    seq,
-                    command.account,
-                    command.symbol,
-                    command.side,
-                    command.type,
-                    command.time_in_force,
-                    command.qty,
-                    command.price if has_limit else 0,
-                    command.stop_price,
-                    command.client_order_id,
-                    now,
-                    version_of[command.symbol],
-                    REJECTED if refused else NEW,
-                    events[0][1] if refused else 0,
-                    command.qty,
-                    0,
-                    0,
-                    now,
-                    seq,
-                )
-                placed.append(row)
-                rows[seq] = row
-            elif isinstance(command, DefineInstrument) and events[0][0] == SET_EVENT:
-                self._define(command.instrument)
-            elif isinstance(command, RevokeToken) and events[0][0] == SET_EVENT:
-                row_of_token = (command.jti, command.account, command.issued_until, command.expires, seq)
-                self._revoked.append((now // 1_000_000_000, row_of_token))
-            for place, event in enumerate(events, seq * PLACES):
-                kind = event[0]
-                if kind == ACCEPTED_EVENT:
-                    continue
-                if kind == TRADE_EVENT:
-                    self._trade(event, seq, now)
-                elif kind == RESTED_EVENT:
-                    row = self._row(event[1])
-                    row.shown, row.place = event[4], -row.side * place
-                elif kind == REPLENISHED_EVENT:
-                    row = self._row(event[1])
-                    row.shown, row.place = event[2], -row.side * place
-                elif kind == CLOSED_EVENT:
-                    _, order_id, status, reason, open_qty = event
-                    row = self._row(order_id)
-                    row.status, row.reason, row.open_quantity = status, reason, open_qty
-                    row.updated_ns, row.updated_seq, row.shown = now, seq, 0
-                elif kind == REPLACED_EVENT:
-                    _, order_id, version, price, qty, open_qty, kept = event
-                    row = self._row(order_id)
-                    row.price, row.quantity, row.open_quantity = price, qty, open_qty
-                    row.shown = min(row.shown, open_qty) if kept else 0
-                    row.version, row.instrument = version, self._version_of[row.symbol]
-                    row.updated_ns, row.updated_seq = now, seq
-                elif kind == TRIGGERED_EVENT:
-                    row = self._row(event[1])
-                    row.updated_ns, row.updated_seq = now, seq
-            seq += 1
-
-    def _trade(self, event: tuple[Any, ...], seq: int, now: int) -> None:
-        _, trade_id, maker_id, taker_id, price, qty, maker_fee, taker_fee, maker_open, taker_open = event
-        maker, taker = self._row(maker_id), self._row(taker_id)
-        # Both orders lie on one grid: it only changes while no order of the symbol is open.
-        symbol, instrument = taker.symbol, taker.instrument
-        maker.shown -= qty
-        self._take_into_candle(symbol, instrument, price, qty, now)
-        self._trades += (
-            trade_id, symbol, instrument, price, qty, taker.side, maker_id, taker_id, seq, now,
-        )  # fmt: skip
-        self._fills += (
-            maker_id, trade_id, maker.account, symbol, maker.side, instrument,
-            price, qty, maker_fee, 0, seq, now, maker.last_trade,
-            taker_id, trade_id, taker.account, symbol, taker.side, instrument,
-            price, qty, taker_fee, 1, seq, now, taker.last_trade,
-        )  # fmt: skip
-        cost = price * qty
-        maker.last_trade = taker.last_trade = trade_id
-        maker.open_quantity, taker.open_quantity = maker_open, taker_open
-        maker.status = PARTIALLY_FILLED if maker_open else FILLED
-        taker.status = PARTIALLY_FILLED if taker_open else FILLED
-        maker.cost += cost
-        taker.cost += cost
-        maker.updated_ns = taker.updated_ns = now
-        maker.updated_seq = taker.updated_seq = seq
-
-    def _take_into_candle(self, symbol: str, instrument: int, price: int, qty: int, now: int) -> None:
-        tick_size, lot_size = self._grids[instrument]
-        seconds = self._seconds.get(symbol)
-        if seconds is None:
-            seconds = self._seconds[symbol] = []
-        if seconds and seconds[-1].start_ns == now - now % SECOND:
-            seconds[-1].take(price * tick_size, qty * lot_size)
-        else:
-            seconds.append(first_candle(SECOND, now, price * tick_size, qty * lot_size))
-
     def _flush_candles(self) -> None:
         """Join the seconds into the candles of every interval, and write those that have changed."""
         candles = self._candles
         changed: list[tuple[str, int, Candle]] = []
-        for symbol, seconds in self._seconds.items():
+        for symbol, taken in self._fold.seconds.items():
+            seconds = [Candle(*second) for second in taken]
             for interval_ns in INTERVALS.values():
                 candle = candles.get((symbol, interval_ns))
                 for second in seconds:
@@ -351,50 +211,34 @@ class ReadModel:
         found = self.db.execute(sql.GET_CANDLE, (symbol, interval_ns, start_ns)).fetchone()
         return None if found is None else candle_of(found)
 
-    def _row(self, order_id: int) -> OrderRow:
-        """The row of an order, to be changed by this transaction."""
-        row = self._rows.get(order_id)
-        if row is None:
-            started = perf_counter_ns()
-            found = self.db.execute(sql.GET_ORDER, (order_id,)).fetchone()
-            self._get.observe(self._words, perf_counter_ns() - started)
-            if found is None:
-                raise ReadModelError(f"no row of order {order_id}; the tables end with {self.position.seq}")
-            row = self._rows[order_id] = OrderRow(*found)
-            row.cost = int(row.cost)
-        if order_id <= self.position.seq:
-            self._changed[order_id] = row
-        return row
-
-    def _define(self, wanted: Instrument) -> None:
-        """An accepted definition is the next version, as in the shard."""
-        version = self._versions
-        self._defined.append(
-            (version, wanted.symbol, wanted.base, wanted.quote, wanted.tick_size, wanted.lot_size)
-        )
-        self._versions += 1
-        self._version_of[wanted.symbol] = version
-        self._grids[version] = wanted.tick_size, wanted.lot_size
+    def _get_row(self, order_id: int) -> Row:
+        """The row of an order that the tables have."""
+        started = perf_counter_ns()
+        found = self.db.execute(sql.GET_ORDER, (order_id,)).fetchone()
+        self._get.observe(self._words, perf_counter_ns() - started)
+        if found is None:
+            raise ReadModelError(f"no row of order {order_id}; the tables end with {self.position.seq}")
+        return [*found]
 
     def _flush(self) -> None:
-        many, words = self.db.executemany, self._words
-        if self._defined:
-            many(sql.INSERT_INSTRUMENT, self._defined)
-        for now_s, revoked in self._revoked:
+        fold, many, words = self._fold, self.db.executemany, self._words
+        if fold.defined:
+            many(sql.INSERT_INSTRUMENT, fold.defined)
+        for now_s, revoked in fold.revoked:
             # One by one, as the shard does it: what is forgotten must not depend on the transaction.
             self.db.execute(sql.FORGET_REVOCATIONS, (now_s,))
             self.db.execute(sql.PUT_REVOCATION, revoked)
-        if self._placed:
+        if fold.placed:
             started = perf_counter_ns()
-            self._put(sql.INSERT_ORDERS, list(chain.from_iterable(map(_columns, self._placed))))
-            self._insert.observe(words, (perf_counter_ns() - started) // len(self._placed))
-        if self._changed:
+            self._put(sql.INSERT_ORDERS, list(chain.from_iterable(fold.placed)))
+            self._insert.observe(words, (perf_counter_ns() - started) // len(fold.placed))
+        if fold.changed:
             started = perf_counter_ns()
-            many(sql.UPDATE_ORDER, map(_changes, self._changed.values()))
-            self._update.observe(words, (perf_counter_ns() - started) // len(self._changed))
-        if self._trades:
-            self._put(sql.INSERT_TRADES, self._trades)
-            self._put(sql.INSERT_FILLS, self._fills)
+            many(sql.UPDATE_ORDER, map(changes, fold.changed.values()))
+            self._update.observe(words, (perf_counter_ns() - started) // len(fold.changed))
+        if fold.trades:
+            self._put(sql.INSERT_TRADES, fold.trades)
+            self._put(sql.INSERT_FILLS, fold.fills)
             self._flush_candles()
 
     def _put(self, inserts: tuple[tuple[int, str], ...], bindings: list[Any]) -> None:
@@ -405,22 +249,6 @@ class ReadModel:
                 execute(statement, bindings[at : at + many])
                 at += many
 
-    def _clear(self) -> None:
-        """The transaction is done: keep what is still open, within the cap."""
-        rows = self._rows
-        for row in self._placed:
-            if row.status > PARTIALLY_FILLED:
-                del rows[row.id]
-        for row in self._changed.values():
-            if row.status > PARTIALLY_FILLED:
-                del rows[row.id]
-        # In one go: taking the first of a dict walks over the slots of those taken before it.
-        for order_id in list(islice(rows, max(0, len(rows) - OPEN_ROWS_MAX))):
-            del rows[order_id]
-        self._changed.clear()
-        for done in (self._placed, self._trades, self._fills, self._defined, self._revoked, self._seconds):
-            done.clear()
-
     def _undo(self) -> None:
         """Forget a transaction that failed, in SQLite and here."""
         if self.db.in_transaction:
@@ -429,20 +257,16 @@ class ReadModel:
 
     def _forget(self) -> None:
         """Nothing is known here but what the tables say."""
-        self._rows.clear()
-        self._changed.clear()
+        self._fold.forget(self.position.seq)
         self._candles.clear()
-        for undone in (self._placed, self._trades, self._fills, self._defined, self._revoked, self._seconds):
-            undone.clear()
         self._load_instruments()
 
     def _load_instruments(self) -> None:
-        self._versions = 0
-        self._version_of.clear()
+        fold = self._fold
         for version, symbol, _, _, tick_size, lot_size in self.db.execute(sql.GET_INSTRUMENTS):
-            self._versions = version + 1
-            self._version_of[symbol] = version
-            self._grids[version] = tick_size, lot_size
+            fold.versions = version + 1
+            fold.version_of[symbol] = version
+            fold.grids[version] = tick_size, lot_size
 
     # --- bridging a gap -----------------------------------------------------------------------------
 
@@ -470,14 +294,15 @@ class ReadModel:
                     for (jti, account), (issued_until, expires) in shard.revocations.items()
                 ),
             )
+            take = self._fold.take_into_candle
             for market in shard.markets.values():
                 instrument = market.instrument
                 last_trade = execute(sql.LAST_TRADE, (instrument.symbol,)).get
-                self._grids[instrument.version] = instrument.tick_size, instrument.lot_size
+                self._fold.grids[instrument.version] = instrument.tick_size, instrument.lot_size
                 many(sql.PUT_TRADE, _trades_of(market))
                 for now, _, _, event in market.trades:
                     if event[1] > last_trade:
-                        self._take_into_candle(instrument.symbol, instrument.version, event[4], event[5], now)
+                        take(instrument.symbol, instrument.version, event[4], event[5], now)
             self._flush_candles()
             for bucket in shard.orders.chunks.values():
                 many(sql.PUT_ORDER, (_columns(_row_of(order)) for order in bucket.values()))
@@ -495,10 +320,9 @@ class ReadModel:
         except BaseException:
             self._undo()
             raise
-        self._rows.clear()
-        self._seconds.clear()
         self.position = position
         self.knows_book = True
+        self._fold.forget(position.seq)
         self._load_instruments()
 
     def learn_book(self, shard: Shard) -> None:
@@ -510,7 +334,7 @@ class ReadModel:
         except BaseException:
             self._undo()
             raise
-        self._rows.clear()
+        self._fold.rows.clear()
         self.knows_book = True
 
     def _place_orders(self, shard: Shard, seq: int) -> None:
@@ -552,27 +376,6 @@ def _columns(row: OrderRow) -> tuple[Any, ...]:
     if row.cost > sql.INT64_MAX:
         return (*columns[:15], str(row.cost), *columns[16:])
     return columns
-
-
-def _changes(row: OrderRow) -> tuple[Any, ...]:
-    """The bindings of UPDATE_ORDER."""
-    cost = row.cost if row.cost <= sql.INT64_MAX else str(row.cost)
-    return (
-        row.quantity,
-        row.price,
-        row.instrument,
-        row.status,
-        row.reason,
-        row.open_quantity,
-        cost,
-        row.version,
-        row.updated_ns,
-        row.updated_seq,
-        row.shown,
-        row.place,
-        row.last_trade,
-        row.id,
-    )
 
 
 def _row_of(order: Order) -> OrderRow:

@@ -21,7 +21,7 @@ def candle_row(symbol: str, interval_ns: int, candle: Candle) -> tuple[int | str
     )  # fmt: skip
 
 
-ROWS_AT_ONCE = (64, 8, 1)
+ROWS_AT_ONCE = (16, 4, 1)
 """Rows of one execution: each execution costs about as much as a row."""
 
 

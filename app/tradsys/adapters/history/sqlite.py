@@ -14,13 +14,17 @@ VERSION_FLOOR = (3, 51, 3)
 """Before it, resetting the write-ahead log could corrupt a database used by several processes."""
 BUSY_TIMEOUT_MS = 5_000
 """How long a statement waits for another connection's lock; in WAL mode readers never need it."""
-STATEMENTS_MAX = 128
+STATEMENTS_MAX = 512
 """Prepared statements kept per connection. More than `sql.py` has, because the cache of apsw moves on by one
 place with each execution: a statement is prepared again once so many others have run since its last use."""
 WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_NOMUTEX
 """One thread has the writing connection, so SQLite need not take a mutex for each value that is bound."""
 JOURNAL_SIZE_LIMIT = 64 << 20
 """The write-ahead log shrinks to this after a checkpoint, bytes."""
+
+CHECKPOINT_PAGES = 4_000
+"""Of 4 KiB in the write-ahead log, before they are copied to their places: a page that changes in every
+transaction is copied once in many. 16 MiB: one sync of much more would hold up the journal's."""
 
 
 class SqliteTooOld(Exception):
@@ -72,6 +76,7 @@ class Pragmas(Struct, frozen=True):
             "temp_store": 2,
             "mmap_size": self.mmap_size,
             "journal_size_limit": JOURNAL_SIZE_LIMIT,
+            "wal_autocheckpoint": CHECKPOINT_PAGES,
         }
 
     def apply(self, db: apsw.Connection) -> None:
