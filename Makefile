@@ -117,7 +117,8 @@ test-compiled: compile ## Run the tests of the core and some of the API against 
 	    tests/api/test_orders.py tests/api/test_batches.py tests/api/test_restart.py tests/api/test_counted.py \
 	    tests/api/test_direct.py tests/api/test_idempotency.py tests/api/test_large_numbers.py \
 	    tests/security/test_tokens.py tests/security/test_tokens_over_time.py tests/adapters/test_log_writer.py \
-	    tests/adapters/test_readmodel.py tests/adapters/test_history.py tests/adapters/test_rebuild.py
+	    tests/adapters/test_readmodel.py tests/adapters/test_history.py tests/adapters/test_rebuild.py \
+	    tests/adapters/test_server.py tests/security/test_http_vectors.py tests/security/test_http_forms.py
 
 .PHONY: test-baseline
 test-baseline: $(DEV_ENV) ## Run the tests of the API against the profile baseline (gunicorn, meinheld, ujson).

@@ -127,9 +127,9 @@ def test_bodies_in_many_pieces_and_long_answers_arrive_whole(spin: bool):
 
 
 def test_no_request_waits_for_the_idle_timer():
-    """A turn that leaves libuv changes to make must be followed by another before the loop may sleep.
-    Were it not, each of these would wait for the next timer, which is 2 s: minutes in all."""
-    with serving(idle_wait_ms=60_000) as served:
+    """A turn that leaves something to do must be followed by another before the loop may sleep. Were it not,
+    each of these would wait for the timer, 3 s as does the first turn: minutes in all."""
+    with serving(idle_wait_ms=3_000) as served:
         for _ in range(100):
             with connect(served) as client:
                 client.sendall(b"POST /post HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
@@ -317,6 +317,26 @@ def test_what_one_client_does_not_read_takes_little_memory():
 
         assert after["files"] == before["files"] + 1
         assert after["rss_kib"] - before["rss_kib"] < 8_000
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+def test_a_head_that_is_too_large_is_forgotten_with_its_connection(end: bytes):
+    head = b"GET /get HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + end
+    with serving() as served:
+
+        def refused(times: int) -> None:
+            for _ in range(times):
+                with connect(served) as client:
+                    client.sendall(head)
+                    assert until_closed(client).startswith(b"HTTP/1.1 431 ")
+
+        refused(50)
+        before = served.ask("/status")[1]
+        refused(300)
+        after = served.ask("/status")[1]
+
+        assert after["files"] == before["files"]
+        assert after["rss_kib"] - before["rss_kib"] < 1_000
 
 
 def test_above_the_cap_the_public_listener_hangs_up_and_the_others_serve():

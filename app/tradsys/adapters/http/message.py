@@ -8,14 +8,13 @@ head meant under its very bytes, and the next request with those bytes costs a c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import httptools
-from msgspec import Struct
 
-HEAD_END = b"\r\n\r\n"
+from tradsys.adapters.http.head import Head
+
 _OTHER_METHOD = re.compile(rb"(?!(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH) )[A-Z]+ ")
 _HOST = re.compile(r"[A-Za-z0-9._~%:\[\]-]+", re.ASCII)
 
@@ -32,21 +31,6 @@ class Refused(Exception):
 
 def bad_request(reason: str) -> Refused:
     return Refused("400 Bad Request", reason)
-
-
-class Head(Struct, frozen=True):
-    """What a request's head says. `environ` is a template: the server copies it for each request."""
-
-    environ: dict[str, Any]
-    length: int
-    """Bytes of its body; -1: it comes in chunks."""
-    keep_alive: bool
-    """The client lets the connection stay."""
-    is_http_11: bool
-    expects_100: bool
-    is_head: bool
-    direct: Callable[[bytes], tuple[str, bytes] | dict[str, Any]] | None = None
-    """Answers a request with this head without the application; see `Listener`."""
 
 
 class _Collector:
@@ -124,6 +108,7 @@ def read_head(head: bytes, constants: dict[str, Any], headers_max: int) -> Head:
     if expected is not None and (expected.lower() != "100-continue" or version == "1.0"):
         raise Refused("417 Expectation Failed", "only 100-continue can be expected")
     return Head(
+        head,
         environ,
         length,
         collector.keep_alive,
@@ -254,3 +239,7 @@ _NOT_AT_ITS_END = "a chunk does not end where its size says"
 
 def too_large(body_max: int) -> Refused:
     return Refused("413 Content Too Large", f"the body is larger than {body_max} bytes")
+
+
+def head_too_large() -> Refused:
+    return Refused("431 Request Header Fields Too Large", "the head of the request is too large")

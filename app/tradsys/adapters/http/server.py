@@ -23,47 +23,50 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any
+from time import monotonic, perf_counter_ns
+from typing import Any, Final, NamedTuple
 from wsgiref.types import WSGIApplication
 
-from msgspec import Struct, structs
-
+from tradsys.adapters.http.head import Head
 from tradsys.adapters.http.message import (
-    HEAD_END,
     Chunks,
-    Head,
     Refused,
+    head_too_large,
     read_head,
     refuse_early,
     too_large,
 )
 
-LISTENERS_MAX = 4
+LISTENERS_MAX: Final = 4
 """Public, admin, ops, internal."""
-SPARE_FILES = 64
+SPARE_FILES: Final = 64
 """Descriptors kept for everything that is not a connection: journal, shared page, logs."""
-REQUESTS_A_TURN = 32
+REQUESTS_A_TURN: Final = 32
 """Of one connection; what else it has sent waits for the others' turn."""
-ANSWERS_BYTES_A_TURN = 256 << 10
+ANSWERS_BYTES_A_TURN: Final = 256 << 10
 """Of one connection, and at most one answer more: so much may have to wait for who does not read."""
-RELEASE_AFTER_NS = 1_000_000
+RELEASE_AFTER_NS: Final = 1_000_000
 """A turn that takes longer lets its first answers go, and takes one request of each who is left."""
-HEADS_KEPT = 1024
-HEAD_KEPT_BYTES_MAX = 4 << 10
+HEADS_KEPT: Final = 1024
+HEAD_KEPT_BYTES_MAX: Final = 4 << 10
 """Of each listener: 1,024 of the largest, with what they mean, are about 10 MiB."""
-READ_BYTES = 64 << 10
-LINGER_S = 1.0
+KNOWN_MAX: Final = 4
+KNOWN_BYTES_MAX: Final = 1 << 10
+"""Of each connection: what it sends again and again is kept with it, too."""
+READ_BYTES: Final = 64 << 10
+FIRST_READ_BYTES: Final = 8 << 10
+"""Of who has nothing here that waits for more: nearly all requests, with a buffer that costs less."""
+LINGER_S: Final = 1.0
 """How long a client that is refused may go on sending, so that it can read why."""
 
-_log = logging.getLogger("tradsys.http")
+_log: Final = logging.getLogger("tradsys.http")
 
 
-class Limits(Struct, frozen=True):
+class Limits(NamedTuple):
     """What one client may take. A request over a limit is refused, or its connection is cut."""
 
     header_bytes_max: int = 16 << 10
@@ -92,7 +95,7 @@ answer, or what the application's environ must have besides: then the applicatio
 """
 
 
-class Listener(Struct, frozen=True):
+class Listener(NamedTuple):
     """An address, and the application that answers there."""
 
     host: str
@@ -116,14 +119,14 @@ class _Connection:
     """One client: what it has sent that is not yet answered, and what it has not yet read."""
 
     __slots__ = (
-        "address", "answers", "closing", "deadline", "door", "fd", "needed", "pieces", "reading", "recv_into",
-        "send", "size", "socket", "under_way", "unsent",
+        "address", "answers", "closing", "deadline", "door", "fd", "known", "needed", "pieces", "reading",
+        "recv", "send", "size", "socket", "under_way", "unsent",
     )  # fmt: skip
 
     def __init__(self, client: socket.socket, address: str, door: _Door, deadline: float):
         self.socket = client
         self.fd = client.fileno()
-        self.recv_into = client.recv_into
+        self.recv = client.recv
         self.send = client.send
         self.address = address
         self.door = door
@@ -139,6 +142,9 @@ class _Connection:
         self.answers: list[bytes] = []
         """Of this turn; not sent before the commit."""
         self.unsent = b""
+        self.known: dict[int, Head] = {}
+        """Heads of its direct requests, by the size of the whole request. Clients send the same few again and
+        again, and to compare one costs a twentieth of finding its end and looking it up."""
         self.reading = True
         """False: it has an answer to read first, or is only listened to until it ends."""
         self.closing = False
@@ -154,7 +160,7 @@ class _Door:
         self.listener = listener
         self.fd = listener.fileno()
         self.heads: dict[bytes, Head] = {}
-        self.constants = {
+        self.constants: dict[str, Any] = {
             "SERVER_NAME": host,
             "SERVER_PORT": str(port),
             "SCRIPT_NAME": "",
@@ -197,12 +203,14 @@ class Server:
         self._commit = commit
         self._spin = spin
         self._limits = limits or Limits()
+        self._request_s = self._limits.request_ms_max / 1000
         self._idle_s = self._limits.idle_ms_max / 1000
         self._idle_wait_s = idle_wait_ms / 1000
         self._prefix = prefix
         self._turns = turns or Turns()
         self._connections: dict[int, _Connection] = {}
         self._doors: dict[int, _Door] = {}
+        self._public = -1
         self._answered: list[_Connection] = []
         """With answers that wait for the commit."""
         self._unfinished: list[_Connection] = []
@@ -211,14 +219,15 @@ class Server:
         self._watched: deque[_Connection] = deque()
         """Every connection, in the order in which its deadline is looked at."""
         self._next_watch = 0.0
-        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._now = 0.0
         self._date_s = -1
-        self._look_at_clock()
+        self._date = ""
         self._status = ""
         self._headers: list[tuple[str, str]] = []
         self._shut: list[int] = []
         """Listeners that nobody is taken from for a moment: there are no descriptors."""
         self._stopping = False
+        self._look_at_clock()
 
     def listen(self) -> None:
         """Bind all listeners; from here on clients can connect, and are answered once `run` is called.
@@ -228,7 +237,6 @@ class Server:
         limits = self._limits
         _allow_files(limits.connections_max + SPARE_FILES)
         self._epoll = select.epoll()
-        self._public = -1
         for wanted in self._listeners:
             host, port = wanted.host, wanted.port
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -248,7 +256,7 @@ class Server:
             listener.setblocking(False)
             door = _Door(listener, host, port, wanted)
             self._doors[door.fd] = door
-            self._epoll.register(door.fd, select.EPOLLIN)
+            self._epoll.register(door.fd, _READABLE)
             if self._public < 0:
                 self._public = door.fd
 
@@ -290,7 +298,7 @@ class Server:
         if events or self._unfinished:
             self._turns.busy += 1
             self._look_at_clock()
-            started = self._turn_began_ns = time.perf_counter_ns()
+            started = self._turn_began_ns = perf_counter_ns()
             if self._unfinished:
                 unfinished, self._unfinished = self._unfinished, []
                 went_on = set()
@@ -302,9 +310,9 @@ class Server:
                 events = [event for event in events if event[0] not in went_on]
             for connection, data in self._received(events):
                 self._answer_all(connection, data)
-                if self._answered and time.perf_counter_ns() - started > RELEASE_AFTER_NS:
+                if self._answered and perf_counter_ns() - started > RELEASE_AFTER_NS:
                     self._release()
-                    started = time.perf_counter_ns()
+                    started = perf_counter_ns()
             if self._answered:
                 self._release()
         self._each_turn()
@@ -320,7 +328,7 @@ class Server:
 
     def _look_at_clock(self) -> None:
         """What the time is for this turn, and as HTTP writes it."""
-        self._now = time.monotonic()
+        self._now = monotonic()
         if int(self._now) != self._date_s:
             self._date_s = int(self._now)
             self._date = f"date: {formatdate(usegmt=True)}\r\n"
@@ -336,19 +344,19 @@ class Server:
             connection = self._connections.get(fd)
             if connection is None:
                 self._accept(fd)
-            elif event & select.EPOLLOUT:
+            elif event & _WRITABLE:
                 self._send(connection)
             else:
                 try:
-                    count = connection.recv_into(self._buffer)
+                    data = connection.recv(READ_BYTES if connection.pieces else FIRST_READ_BYTES)
                 except (BlockingIOError, InterruptedError):
                     continue
                 except OSError:
-                    count = 0
-                if not count:
+                    data = b""
+                if not data:
                     self._drop(connection)
                 elif connection.reading:
-                    received.append((connection, self._buffer[:count].tobytes()))
+                    received.append((connection, data))
         return received
 
     def _answer_all(self, connection: _Connection, data: bytes) -> None:
@@ -356,10 +364,11 @@ class Server:
         pieces = connection.pieces
         if not pieces and connection.under_way is None and not connection.closing:
             # Nearly always: one whole request, with a head that has come before, to be answered directly.
-            head_end = data.find(HEAD_END) + 4
-            known = connection.door.heads.get(data[:head_end])
-            if known is not None and known.direct is not None and head_end + known.length == len(data):
-                self._call(connection, known, data[head_end:])
+            known = connection.known.get(len(data))
+            if known is None or not data.startswith(known.raw):
+                known = _known(connection, data)
+            if known is not None:
+                self._call(connection, known, data[len(known.raw) :])
                 connection.deadline = self._now + self._idle_s
                 self._answered.append(connection)
                 return
@@ -371,14 +380,14 @@ class Server:
             data = b"".join(pieces)
             pieces.clear()
         elif connection.under_way is None:
-            connection.deadline = self._now + self._limits.request_ms_max / 1000
+            connection.deadline = self._now + self._request_s
         start = count = size = 0
         try:
             while start < len(data) and not connection.closing:
                 if count and (
                     count == REQUESTS_A_TURN
                     or size > ANSWERS_BYTES_A_TURN
-                    or time.perf_counter_ns() - self._turn_began_ns > RELEASE_AFTER_NS
+                    or perf_counter_ns() - self._turn_began_ns > RELEASE_AFTER_NS
                 ):
                     connection.needed = 0
                     self._unfinished.append(connection)
@@ -389,7 +398,7 @@ class Server:
                 count += 1
                 if connection.answers:
                     size += len(connection.answers[-1])
-                connection.deadline = self._now + self._limits.request_ms_max / 1000
+                connection.deadline = self._now + self._request_s
         except Refused as refused:
             self._refuse(connection, refused)
         if start < len(data) and not connection.closing:
@@ -408,16 +417,17 @@ class Server:
         if connection.under_way is not None:
             head, chunks = connection.under_way
             return self._take_chunks(connection, head, chunks, data, start)
-        head_end = data.find(HEAD_END, start) + 4
+        if data[start : start + 2] == b"\r\n":
+            # Empty lines before a request are tolerated, as RFC 9112 (2.2) asks.
+            return start + 2, True
+        head_end = data.find(_HEAD_END, start) + 4
+        if head_end < 4:
+            # Before any slice: compiled, one whose end is before its start is an error, not empty.
+            self._await_head(connection, data[start:])
+            return start, False
         raw = data[start:head_end]
         known = connection.door.heads.get(raw)
         if known is None:
-            if data.startswith(b"\r\n", start):
-                # Empty lines before a request are tolerated, as RFC 9112 (2.2) asks.
-                return start + 2, True
-            if head_end < 4:
-                self._await_head(connection, data[start:])
-                return start, False
             known = self._head(connection, raw)
         if known.length < 0:
             return self._take_chunks(connection, known, Chunks(self._limits.body_bytes_max), data, head_end)
@@ -452,14 +462,14 @@ class Server:
 
     def _await_head(self, connection: _Connection, beginning: bytes) -> None:
         if len(beginning) > self._limits.header_bytes_max:
-            raise _HEAD_TOO_LARGE
+            raise head_too_large()
         refuse_early(beginning)
         connection.needed = 0
 
     def _head(self, connection: _Connection, raw: bytes) -> Head:
         limits = self._limits
         if len(raw) > limits.header_bytes_max:
-            raise _HEAD_TOO_LARGE
+            raise head_too_large()
         door = connection.door
         head = read_head(raw, door.constants, limits.headers_max)
         path = head.environ["PATH_INFO"]
@@ -468,7 +478,7 @@ class Server:
         if head.length > limits.body_bytes_max:
             raise too_large(limits.body_bytes_max)
         if door.direct is not None and head.keep_alive and head.is_http_11:
-            head = structs.replace(head, direct=door.direct(head.environ))
+            head.direct = door.direct(head.environ)
         if len(raw) <= HEAD_KEPT_BYTES_MAX:
             if len(door.heads) >= HEADS_KEPT:
                 door.heads.clear()
@@ -549,7 +559,9 @@ class Server:
             if failed is not None:
                 answers[:] = [self._unknown(answer, failed) for answer in answers]
                 connection.closing = True
-            connection.unsent += answers[0] if len(answers) == 1 else b"".join(answers)
+            if connection.unsent:
+                answers.insert(0, connection.unsent)
+            connection.unsent = answers[0] if len(answers) == 1 else b"".join(answers)
             answers.clear()
             self._send(connection)
 
@@ -569,7 +581,7 @@ class Server:
                 self._close_softly(connection)
             elif not connection.reading:
                 connection.reading = True
-                self._epoll.modify(connection.fd, select.EPOLLIN)
+                self._epoll.modify(connection.fd, _READABLE)
                 self._unfinished.append(connection)
         else:
             connection.unsent = data[sent:]
@@ -577,7 +589,7 @@ class Server:
             if connection.reading:
                 # Nothing more is read from who does not read.
                 connection.reading = False
-                self._epoll.modify(connection.fd, select.EPOLLOUT)
+                self._epoll.modify(connection.fd, _WRITABLE)
 
     # --- connections --------------------------------------------------------------------------------
 
@@ -603,11 +615,11 @@ class Server:
                 client.close()
                 continue
             client.setblocking(False)
-            deadline = self._now + self._limits.request_ms_max / 1000
+            deadline = self._now + self._request_s
             connection = _Connection(client, f"{address[0]}:{address[1]}", door, deadline)
             self._connections[connection.fd] = connection
             self._watched.append(connection)
-            self._epoll.register(connection.fd, select.EPOLLIN)
+            self._epoll.register(connection.fd, _READABLE)
 
     def _drop(self, connection: _Connection) -> None:
         """Forget it. What it has not read is lost; what it has asked for is done."""
@@ -624,14 +636,14 @@ class Server:
         connection.reading = False
         connection.deadline = self._now + LINGER_S
         with contextlib.suppress(OSError):
-            self._epoll.modify(connection.fd, select.EPOLLIN)
+            self._epoll.modify(connection.fd, _READABLE)
 
     def _watch(self) -> None:
         """Look at some of the deadlines; all of them are looked at well within the shortest one."""
         self._next_watch = self._now + _WATCH_S
         for fd in self._shut:
-            self._epoll.register(fd, select.EPOLLIN)
-        self._shut = []
+            self._epoll.register(fd, _READABLE)
+        self._shut.clear()
         watched = self._watched
         shortest_s = min(self._limits.request_ms_max, self._limits.idle_ms_max, 1000) / 1000
         for _ in range(1 + int(len(watched) * 2 * _WATCH_S / shortest_s)):
@@ -648,11 +660,12 @@ class Server:
 
     def _drain(self) -> None:
         """Take no new connections, answer what has come or is coming, each connection's last."""
-        deadline = time.monotonic() + self._limits.drain_ms_max / 1000
+        deadline = monotonic() + self._limits.drain_ms_max / 1000
         for door in self._doors.values():
             door.listener.close()
-        self._doors, self._shut = {}, []
-        while self._connections and time.monotonic() < deadline:
+        self._doors.clear()
+        self._shut.clear()
+        while self._connections and monotonic() < deadline:
             # Idle connections can't be told from half a request; silence for a while ends both.
             if not self._turn(_SILENCE_S) and not self._unfinished:
                 break
@@ -668,31 +681,46 @@ class Server:
         self.stop()
 
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-_SILENCE_S = 0.1
-_WATCH_S = 0.05
-_ACCEPTS_A_TURN = 64
-_EVENTS_A_TURN = 256
-_CLOSE = "tradsys.close"
-_CONNECTION = {
+_READABLE: Final = select.EPOLLIN
+_WRITABLE: Final = select.EPOLLOUT
+_HEAD_END: Final = b"\r\n\r\n"
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+_SILENCE_S: Final = 0.1
+_WATCH_S: Final = 0.05
+_ACCEPTS_A_TURN: Final = 64
+_EVENTS_A_TURN: Final = 256
+_CLOSE: Final = "tradsys.close"
+_CONNECTION: Final = {
     (True, True): "connection: close\r\n",
     (True, False): "connection: close\r\n",
     (False, True): "",
     (False, False): "connection: keep-alive\r\n",
 }
 """What an answer says, by (closing, HTTP/1.1)."""
-_JSON = [("content-type", "application/json")]
-_UNKNOWN_STATUS = f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
-_UNKNOWN_BODY = b'{"code":1001,"message":"the outcome is unknown","details":{},"request_id":""}'
-_REQUEST_ID = re.compile(rb"\r\nx-request-id: ([A-Za-z0-9._:-]+)\r\n", re.IGNORECASE)
-_HEAD_TOO_LARGE = Refused("431 Request Header Fields Too Large", "the head of the request is too large")
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NO_HEAD = Head({}, 0, False, True, False, False)
+_JSON: Final = [("content-type", "application/json")]
+_UNKNOWN_STATUS: Final = f"503 {HTTPStatus.SERVICE_UNAVAILABLE.phrase}"
+_UNKNOWN_BODY: Final = b'{"code":1001,"message":"the outcome is unknown","details":{},"request_id":""}'
+_REQUEST_ID: Final = re.compile(rb"\r\nx-request-id: ([A-Za-z0-9._:-]+)\r\n", re.IGNORECASE)
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_HEAD: Final = Head(b"", {}, 0, False, True, False, False)
 
 
 def close_after_answer(environ: dict[str, Any], set_header: Callable[[str, str], None]) -> None:
     """End this connection once its answer is out: the application's `Connection: close`."""
     environ[_CLOSE] = True
+
+
+def _known(connection: _Connection, data: bytes) -> Head | None:
+    """The head of `data` if it has come before and this is one whole request, to be answered directly."""
+    head_end = data.find(_HEAD_END) + 4
+    known = connection.door.heads.get(data[:head_end])
+    if known is None or known.direct is None or head_end + known.length != len(data):
+        return None
+    if head_end <= KNOWN_BYTES_MAX:
+        if len(connection.known) >= KNOWN_MAX:
+            connection.known.clear()
+        connection.known[len(data)] = known
+    return known
 
 
 def _no_write(data: bytes) -> object:
