@@ -102,7 +102,7 @@ def test_all_that_alerts_look_at_is_there(prometheus):
 
 
 SLEEP = "    __import__('time').sleep(0.002)\n"
-DECODING = "def decode("
+DECODING = "def decode_new_order("
 
 
 def test_a_slow_build_is_named_by_its_alert(tmp_path):

@@ -36,7 +36,6 @@ NOW = 10**18
 GRID = grid_of(m.Instrument("BTC-USD", "BTC", "USD", 10**6, 10**3))
 GRIDS = {"BTC-USD": GRID}
 REPLACEMENT = json_v1.decoder(json_v1.Replacement)
-NEW_ORDERS = json_v1.decoder(json_v1.NewOrders)
 ORDER_IDS = json_v1.decoder(json_v1.OrderIds)
 
 ORDERS = [
@@ -104,10 +103,11 @@ def json_order(data: bytes) -> None:
 
 
 def json_batch(data: bytes) -> None:
-    raw: list[msgspec.Raw] = []
-    with_problems(lambda: raw.extend(json_v1.decode(NEW_ORDERS, data).orders) or [])
-    for one in raw:
-        json_order(bytes(one))
+    orders: list[json_v1.NewOrder | Problem] = []
+    with_problems(lambda: orders.extend(json_v1.decode_new_orders(data)) or [])
+    for one in orders:
+        if not isinstance(one, Problem):
+            with_problems(lambda one=one: [place_command(one, "alice", GRID, NOW, "id")])
 
 
 def json_changes(data: bytes) -> None:

@@ -126,6 +126,35 @@ def test_nasty_json_in_a_batch_is_invalid_alone_or_spoils_the_batch(trader: Trad
         assert (reply.status, reply.code) == (400, 1002)
 
 
+def test_a_batch_with_its_orders_twice_is_invalid(trader: Trader) -> None:
+    reply = trader.post("/orders/batch", b'{"orders":[%s],"orders":[%s]}' % (TEXT, TEXT))
+
+    assert (reply.status, reply.code) == (400, 1002)
+    assert "twice" in reply.json["message"]
+
+
+def test_a_batch_says_of_each_order_what_is_said_of_it_alone(trader: Trader) -> None:
+    bodies = [
+        TEXT,
+        with_member(b'"side":"sell"'),
+        with_member(b'"client_order_id":"a:b"'),
+        with_member(b'"time_in_force":"ioc"'),
+        with_member(b'"time_in_force":"ioc","post_only":true'),
+        with_quantity("0"),
+    ]
+    batch = trader.venue.ok(trader.post("/orders/batch", b'{"orders":[' + b",".join(bodies) + b"]}"))[
+        "results"
+    ]
+
+    alone = [trader.post("/orders/test", body).json for body in bodies]
+
+    assert [one["ok"] for one in batch] == [True, False, False, True, False, False]
+    assert [reply.get("valid", False) for reply in alone] == [one["ok"] for one in batch]
+    assert [(one["error"]["code"], one["error"]["message"]) for one in batch if not one["ok"]] == [
+        (reply["code"], reply["message"]) for reply in alone if "code" in reply
+    ]
+
+
 @pytest.mark.parametrize("text", NO_DECIMALS, ids=repr)
 @pytest.mark.parametrize("field", ["quantity", "price"])
 def test_a_decimal_has_one_plain_spelling(trader: Trader, field: str, text: str) -> None:

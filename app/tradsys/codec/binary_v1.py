@@ -164,6 +164,7 @@ def _command(
         raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
     stop_price = _units(stop_price, instrument.tick_size, "stop_price")
     display_qty = _units(display_quantity, instrument.lot_size, "display_quantity")
+    post_only = bool(flags & POST_ONLY)
     order = m.PlaceOrder(
         account,
         symbol,
@@ -174,13 +175,15 @@ def _command(
         price,
         stop_price,
         display_qty,
-        bool(flags & POST_ONLY),
+        post_only,
         stp,
         expire_at,
         valid_until,
         _name(raw_client_order_id, "client_order_id") if raw_client_order_id != _NO_KEY else "",
     )
-    if not is_plain(side, type_, tif, qty, price, stop_price, display_qty, stp, expire_at, valid_until):
+    if not is_plain(
+        side, type_, tif, qty, price, stop_price, display_qty, post_only, stp, expire_at, valid_until
+    ):
         refuse_contradictions(order, now)
     return order
 

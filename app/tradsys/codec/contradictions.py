@@ -6,7 +6,7 @@ from typing import Final
 
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.core import messages as m
-from tradsys.core.messages import BUY, GTC, LIMIT, SELL, STP_CANCEL_BOTH
+from tradsys.core.messages import BUY, GTC, IOC, LIMIT, SELL, STP_CANCEL_BOTH
 
 ICEBERG_SLICES_MAX: Final = 1_000
 """Each slice is one more trade for whoever takes it; crumbs would keep others from larger makers."""
@@ -20,6 +20,7 @@ def is_plain(
     price: int,
     stop_price: int,
     display_qty: int,
+    post_only: bool,
     stp: int,
     expire_at: int,
     valid_until: int,
@@ -27,7 +28,7 @@ def is_plain(
     """An order like most: nothing in it could contradict anything else."""
     return (
         kind == LIMIT
-        and tif == GTC
+        and (tif == GTC or (tif == IOC and not post_only))
         and qty > 0
         and price > 0
         and side in (BUY, SELL)

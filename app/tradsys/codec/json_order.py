@@ -6,6 +6,7 @@ A module of its own because it is compiled in a release; the structs of `json_v1
 from __future__ import annotations
 
 from msgspec import UNSET
+from msgspec.structs import astuple
 
 from tradsys.codec.applied import Done
 from tradsys.codec.contradictions import refuse_contradictions
@@ -13,7 +14,7 @@ from tradsys.codec.decimals import DecimalError, Grid, average_text, grid_of, te
 from tradsys.codec.errors import INVALID_REQUEST, Problem
 from tradsys.codec.json_v1 import NewOrder, client_order_id_of, time_of, unreadable
 from tradsys.core import messages as m
-from tradsys.core.messages import GTC, LIMIT, STATUS_WORDS
+from tradsys.core.messages import GTC, IOC, LIMIT, STATUS_WORDS
 from tradsys.core.outcome import is_refusal, outcome_of
 
 _SIDES = {word: value for value, word in m.SIDE_WORDS.items()}
@@ -24,45 +25,55 @@ _STPS = {word: value for value, word in m.STP_WORDS.items()}
 
 def place_command(order: NewOrder, account: str, grid: Grid, now: int, request_id: str) -> m.PlaceOrder:
     """The command of an order. Raises Problem: 1002 what contradicts itself, 1004 what is off the grid."""
-    kind = _TYPES[order.type]
-    if order.time_in_force is not UNSET:
-        tif = _TIFS[order.time_in_force]
-    else:
-        tif = m.IOC if kind == m.MARKET else m.GTC
+    # At once: compiled code looks up what a struct has by its name.
+    (
+        symbol, side, type_, quantity, price_text, time_in_force, stop_text, client_order_id, post_only,
+        display_text, expire_at, stp, valid_until,
+    ) = astuple(order)  # fmt: skip
+    kind = _TYPES[type_]
+    tif = m.IOC if kind == m.MARKET else m.GTC
+    if time_in_force is not UNSET:
+        tif = _TIFS[time_in_force]
     # Absent and zero are the same from here on; text never gives zero, so nothing is lost.
     price = stop_price = display_qty = 0
     field = "quantity"
     try:
-        qty = grid.lots(order.quantity)
-        if order.price is not UNSET:
+        qty = grid.lots(quantity)
+        if price_text is not UNSET:
             field = "price"
-            price = grid.ticks(order.price)
-        if order.stop_price is not UNSET:
+            price = grid.ticks(price_text)
+        if stop_text is not UNSET:
             field = "stop_price"
-            stop_price = grid.ticks(order.stop_price)
-        if order.display_quantity is not UNSET:
+            stop_price = grid.ticks(stop_text)
+        if display_text is not UNSET:
             field = "display_quantity"
-            display_qty = grid.lots(order.display_quantity)
+            display_qty = grid.lots(display_text)
     except DecimalError as error:
         raise unreadable(error, field) from None
     command = m.PlaceOrder(
         account,
-        order.symbol,
-        _SIDES[order.side],
+        symbol,
+        _SIDES[side],
         kind,
         tif,
         qty,
         price,
         stop_price,
         display_qty,
-        order.post_only is True,
-        _STPS[order.stp] if order.stp is not UNSET else m.STP_NONE,
-        time_of(order.expire_at, "expire_at") if order.expire_at is not UNSET else 0,
-        time_of(order.valid_until, "valid_until") if order.valid_until is not UNSET else 0,
-        client_order_id_of(order.client_order_id) if order.client_order_id is not UNSET else "",
+        post_only is True,
+        _STPS[stp] if stp is not UNSET else m.STP_NONE,
+        time_of(expire_at, "expire_at") if expire_at is not UNSET else 0,
+        time_of(valid_until, "valid_until") if valid_until is not UNSET else 0,
+        client_order_id_of(client_order_id) if client_order_id is not UNSET else "",
         request_id,
     )
-    if kind != LIMIT or tif != GTC or stop_price or display_qty or command.expire_at:
+    if (
+        kind != LIMIT
+        or not (tif == GTC or (tif == IOC and post_only is not True))
+        or stop_price
+        or display_qty
+        or expire_at is not UNSET
+    ):
         refuse_contradictions(command, now)
     elif not price:
         raise Problem(INVALID_REQUEST, "a limit order needs a price", {"field": "price"})

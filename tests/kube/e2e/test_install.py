@@ -29,7 +29,7 @@ import re
 from pathlib import Path
 import tradsys.codec.json_v1 as json_v1
 source = Path(json_v1.__file__)
-begin = r"(    try:\\n        value = decoder\\.decode\\(body\\)\\n)"
+begin = r"(    try:\\n        order = _NEW_ORDER\\.decode\\(body\\)\\n)"
 sleep = "        __import__('time').sleep(0.05)\\n"
 slow, places = re.subn(begin, r"\\g<1>" + sleep, source.read_text())
 assert places == 1

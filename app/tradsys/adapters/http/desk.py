@@ -16,7 +16,7 @@ from tradsys.codec.applied import Done
 from tradsys.codec.decimals import Grid, grid_of
 from tradsys.codec.errors import INVALID_REQUEST, OTHER_SHARD, UNKNOWN_SYMBOL, Problem, explain
 from tradsys.codec.json_order import place_command, reply_bytes_of
-from tradsys.codec.json_v1 import NewOrder, Result, decode_new_order, order_number
+from tradsys.codec.json_v1 import NewOrder, Result, decode_new_order, decode_new_orders, order_number
 from tradsys.core import messages as m
 from tradsys.core.order import Order
 from tradsys.venue.outcome import Outcome
@@ -130,14 +130,14 @@ class Desk:
         self.tally.errors[code] += 1
         return Result(False, None, {"code": code, "message": message, "details": details})
 
-    def some_orders(
-        self, bodies: Sequence[Raw], account: str, now: int, request_id: str
-    ) -> list[m.Command | Problem]:
-        """What each order of a batch asks for, or why it can't be read."""
+    def some_orders(self, body: bytes, account: str, now: int, request_id: str) -> list[m.Command | Problem]:
+        """What each order of a batch asks for, or why it can't be read. Raises Problem if the batch can't."""
         items: list[m.Command | Problem] = []
-        for body in bodies:
+        for order in decode_new_orders(body):
+            if isinstance(order, Problem):
+                items.append(order)
+                continue
             try:
-                order = decode_new_order(bytes(body))
                 items.append(place_command(order, account, self.grid(order.symbol), now, request_id))
             except Problem as problem:
                 items.append(problem.kept())

@@ -20,7 +20,6 @@ from tradsys.codec.decimals import text_of
 from tradsys.codec.errors import FORBIDDEN, INVALID_REQUEST, Problem, explain
 from tradsys.codec.json_order import place_command
 from tradsys.codec.json_v1 import (
-    NewOrders,
     OrderIds,
     OrderReply,
     Replacement,
@@ -243,7 +242,6 @@ class BatchResource:
     def __init__(self, desk: Desk, body_max: int):
         self.desk = desk
         self.body_max = body_max
-        self._orders = decoder(NewOrders)
 
     def on_post(self, req: EdgeRequest, resp: EdgeResponse) -> None:
         body = body_of(req, self.body_max)
@@ -258,8 +256,7 @@ class BatchResource:
             resp.content_type = binary_v1.MEDIA_TYPE
             resp.data = binary_v1.results(self.desk.process_some(items), self.desk.tally.errors)
         else:
-            raw = decode(self._orders, body).orders
-            items = self.desk.some_orders(raw, req.account, now, req.caller_id)
+            items = self.desk.some_orders(body, req.account, now, req.caller_id)
             outcomes = self.desk.process_some(items)
             resp.data = encode(Results([self.desk.result(outcome) for outcome in outcomes]))
         resp.set_header("X-Seq", str(venue.seq))
