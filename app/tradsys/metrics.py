@@ -448,7 +448,7 @@ READMODEL_COMMANDS = SHARD.counter(
 )
 READMODEL_DURATION = SHARD.histogram(
     _seconds("tradsys_readmodel_transaction_seconds", DISK_BOUNDS_NS),
-    help="One transaction of the read model, up to 10,000 commands.",
+    help="One transaction of the read model, up to 20,000 commands.",
     bounds=DISK_BOUNDS_NS,
     writer=HISTORY,
 )

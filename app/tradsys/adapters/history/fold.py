@@ -70,12 +70,10 @@ SHOWN: Final = 19
 PLACE: Final = 20
 LAST_TRADE: Final = 21
 
-changes: Callable[[Row], tuple[Any, ...]] = itemgetter(
+_changes: Callable[[Row], tuple[Any, ...]] = itemgetter(
     QUANTITY, PRICE, INSTRUMENT, STATUS, REASON, OPEN_QUANTITY, COST, VERSION, UPDATED_NS, UPDATED_SEQ, SHOWN,
     PLACE, LAST_TRADE, ID,
 )  # fmt: skip
-"""The bindings of UPDATE_ORDER."""
-
 _astuple = msgspec.structs.astuple
 
 
@@ -270,15 +268,29 @@ class Fold:
         self.version_of[wanted.symbol] = version
         self.grids[version] = wanted.tick_size, wanted.lot_size
 
+    # What is bound is forgotten here if it is over, while it is still in the processor's cache.
+
+    def insertion(self, count: int) -> list[Any]:
+        """The columns of so many rows, one row after the other, taken from the end of `placed`."""
+        columns: list[Any] = []
+        for _ in range(count):
+            row = self.placed.pop()
+            columns += row
+            status: int = row[STATUS]
+            if status > PARTIALLY_FILLED:
+                del self.rows[row[ID]]
+        return columns
+
+    def update(self, row: Row) -> tuple[Any, ...]:
+        """The bindings of UPDATE_ORDER for one of `changed`."""
+        status: int = row[STATUS]
+        if status > PARTIALLY_FILLED:
+            del self.rows[row[ID]]
+        return _changes(row)
+
     def written(self, upto: int) -> None:
         """The tables have it all now: keep what is still open, within the cap."""
         rows = self.rows
-        for row in self.placed:
-            if row[STATUS] > PARTIALLY_FILLED:
-                del rows[row[ID]]
-        for row in self.changed.values():
-            if row[STATUS] > PARTIALLY_FILLED:
-                del rows[row[ID]]
         # In one go: taking the first of a dict walks over the slots of those taken before it.
         for order_id in list(islice(rows, max(0, len(rows) - OPEN_ROWS_MAX))):
             del rows[order_id]

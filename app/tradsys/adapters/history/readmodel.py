@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from copy import copy
-from itertools import chain
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -20,7 +19,7 @@ from msgspec import Struct
 
 from tradsys import metrics
 from tradsys.adapters.history import sql
-from tradsys.adapters.history.fold import PLACES, Fold, Row, changes
+from tradsys.adapters.history.fold import PLACES, Fold, Row
 from tradsys.adapters.history.sqlite import Pragmas, open_database
 from tradsys.core.candles import INTERVALS, Candle, start_of
 from tradsys.core.market import Market
@@ -229,12 +228,16 @@ class ReadModel:
             self.db.execute(sql.FORGET_REVOCATIONS, (now_s,))
             self.db.execute(sql.PUT_REVOCATION, revoked)
         if fold.placed:
+            placed = len(fold.placed)
             started = perf_counter_ns()
-            self._put(sql.INSERT_ORDERS, list(chain.from_iterable(fold.placed)))
-            self._insert.observe(words, (perf_counter_ns() - started) // len(fold.placed))
+            fold.placed.reverse()
+            for rows, (_, statement) in zip(sql.ROWS_AT_ONCE, sql.INSERT_ORDERS, strict=True):
+                while len(fold.placed) >= rows:
+                    self.db.execute(statement, fold.insertion(rows))
+            self._insert.observe(words, (perf_counter_ns() - started) // placed)
         if fold.changed:
             started = perf_counter_ns()
-            many(sql.UPDATE_ORDER, map(changes, fold.changed.values()))
+            many(sql.UPDATE_ORDER, map(fold.update, fold.changed.values()))
             self._update.observe(words, (perf_counter_ns() - started) // len(fold.changed))
         if fold.trades:
             self._put(sql.INSERT_TRADES, fold.trades)
