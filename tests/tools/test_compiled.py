@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 APP = Path(__file__).parents[2] / "app"
-FOUND = {*sys.stdlib_module_names, "tradsys", "msgspec", "mypy_extensions"}
+FOUND = {*sys.stdlib_module_names, "tradsys", "msgspec", "mypy_extensions", "librt"}
 """An image's compiler has an environment of its own, with these and not with what the app needs to run."""
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+from librt.strings import BytesWriter, read_i32_le, read_i64_le, write_i64_le
 
 from tradsys.codec.applied import Done
 from tradsys.codec.contradictions import is_plain, refuse_contradictions
@@ -19,11 +21,25 @@ from tradsys.codec.json_v1 import NAME, client_order_id_of
 from tradsys.core import messages as m
 from tradsys.core.outcome import is_refusal, outcome_of
 
+if TYPE_CHECKING:
+    from mypy_extensions import i64
+
 MEDIA_TYPE = "application/vnd.tradsys.v1+binary"
 
 COMMAND = Struct("<BbBBBBH16sQqqqqqq36si")
 """kind, side, type, time_in_force, flags, stp, reserved, symbol, order_id, quantity, price, stop_price,
 display_quantity, expire_at, valid_until, client_order_id, version: 120 bytes"""
+# Where they begin: compiled code reads a number from there without making an object of it.
+SYMBOL_AT: Final = 8
+ORDER_ID_AT: Final = 24
+QUANTITY_AT: Final = 32
+PRICE_AT: Final = 40
+STOP_PRICE_AT: Final = 48
+DISPLAY_QUANTITY_AT: Final = 56
+EXPIRE_AT_AT: Final = 64
+VALID_UNTIL_AT: Final = 72
+CLIENT_ORDER_ID_AT: Final = 80
+VERSION_AT: Final = 116
 SENDER = Struct("<36sB3x")
 """account, scope: 40 bytes, in front of a command on the internal listener"""
 RESULT = Struct("<HBBIQQqqqq")
@@ -31,7 +47,7 @@ RESULT = Struct("<HBBIQQqqqq")
 STATUS_SHIFT: Final = 16
 FLAGS_SHIFT: Final = 24
 FILLS_SHIFT: Final = 32
-"""Where they are in the first of a result's seven words of eight bytes."""
+"""Where they are in the first of a result's seven words."""
 
 PLACE: Final = 1
 CANCEL: Final = 2
@@ -49,16 +65,18 @@ GridOfOrder = Callable[[str, int], Grid | None]
 
 def commands(
     body: bytes, account: str, grid_for: GridFor, grid_of_order: GridOfOrder, now: int
-) -> Iterator[m.Command | Problem]:
+) -> list[m.Command | Problem]:
     """A command or a problem for each record. Raises Problem 1002 if the body is not whole records."""
     if not body or len(body) % COMMAND.size:
         raise Problem(INVALID_REQUEST, f"the body is not a number of {COMMAND.size}-byte records")
-    grids: dict[str, Grid] = {}
-    for record in COMMAND.iter_unpack(body):
+    sizes: dict[bytes, Sizes] = {}
+    found: list[m.Command | Problem] = []
+    for at in range(0, len(body), COMMAND.size):
         try:
-            yield _command(record, account, grids, grid_for, grid_of_order, now)
+            found.append(_command(body, at, account, sizes, grid_for, grid_of_order, now))
         except Problem as problem:
-            yield problem.kept()
+            found.append(problem.kept())
+    return found
 
 
 def internal_commands(
@@ -68,13 +86,13 @@ def internal_commands(
     size = SENDER.size + COMMAND.size
     if not body or len(body) % size:
         raise Problem(INVALID_REQUEST, f"the body is not a number of {size}-byte records")
-    grids: dict[str, Grid] = {}
+    sizes: dict[bytes, Sizes] = {}
     for offset in range(0, len(body), size):
         raw_account, scope = SENDER.unpack_from(body, offset)
         try:
             account = _name(raw_account, "account")
-            record = COMMAND.unpack_from(body, offset + SENDER.size)
-            yield scope, _command(record, account, grids, grid_for, grid_of_order, now)
+            at = offset + SENDER.size
+            yield scope, _command(body, at, account, sizes, grid_for, grid_of_order, now)
         except Problem as problem:
             yield scope, problem.kept()
 
@@ -102,72 +120,87 @@ def _name(raw: bytes, field: str) -> str:
     return name.decode("ascii")
 
 
-_SYMBOLS: dict[bytes, str] = {}
-SYMBOLS_KEPT: Final = 4_096
+class Sizes:
+    """What the numbers of a symbol's orders are multiples of, in 1e-8."""
+
+    __slots__ = ("lot", "symbol", "tick")
+
+    def __init__(self, symbol: str, tick: i64, lot: i64):
+        self.symbol: Final[str] = symbol
+        self.tick: Final[i64] = tick
+        self.lot: Final[i64] = lot
 
 
-def _symbol(raw: bytes) -> str:
-    """The same few come again and again: what was read once is remembered, up to a bound."""
-    symbol = _text(raw, "symbol")
-    if len(_SYMBOLS) >= SYMBOLS_KEPT:
-        _SYMBOLS.clear()
-    _SYMBOLS[raw] = symbol
-    return symbol
+def _sizes(raw_symbol: bytes, grid_for: GridFor) -> Sizes:
+    symbol = _text(raw_symbol, "symbol")
+    grid = grid_for(symbol)
+    if grid is None:
+        raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
+    return Sizes(symbol, grid.instrument.tick_size, grid.instrument.lot_size)
 
 
-def _units(amount: int, size: int, field: str) -> int:
+def _units(amount: i64, size: i64, field: str) -> i64:
     if not amount:
         return 0
     units = amount // size
-    if amount < 0 or units > UNITS_MAX or (amount > SMALL_MAX and amount > AMOUNT_MAX):
+    if amount < 0 or units > UNITS_MAX or amount > AMOUNT_MAX:
         raise Problem(INVALID_REQUEST, f"{field} is out of range", {"field": field})
-    if amount % size:
+    if units * size != amount:
         raise Problem(OFF_GRID, f"{field} is not on the symbol's grid", {"field": field})
     return units
 
 
-def _number(order_id: int) -> int:
-    """0, which no order has, for what is too large for one."""
-    return order_id if order_id <= SMALL_MAX or order_id <= INT64_MAX else 0
+def _number(order_id: i64) -> i64:
+    """0, which no order has, for what is too large for one: read as signed it is negative."""
+    return order_id if order_id > 0 else 0
 
 
 def _command(
-    record: tuple[Any, ...],
+    body: bytes,
+    at: i64,
     account: str,
-    grids: dict[str, Grid],
+    sizes: dict[bytes, Sizes],
     grid_for: GridFor,
     grid_of_order: GridOfOrder,
     now: int,
 ) -> m.Command:
-    """`grids`: of the symbols that the body has named; no grid changes while it is read."""
-    (
-        kind, side, type_, tif, flags, stp, reserved, raw_symbol, order_id, quantity, price, stop_price,
-        display_quantity, expire_at, valid_until, raw_client_order_id, version,
-    ) = record  # fmt: skip
-    if reserved or flags & ~POST_ONLY:
+    """Of the record at `at`. `sizes`: of the symbols that the body has named; no grid changes meanwhile."""
+    # kind, side, type, time_in_force, flags, stp: a byte each, then the reserved two.
+    head = read_i64_le(body, at)
+    kind = head & 255
+    flags = head >> 32 & 255
+    if head >> 48 or flags & ~POST_ONLY:
         raise Problem(INVALID_REQUEST, "reserved bits are set")
     if kind == CANCEL:
-        return m.CancelOrder(account, _number(order_id))
-    symbol = _SYMBOLS.get(raw_symbol) or _symbol(raw_symbol)
+        return m.CancelOrder(account, _number(read_i64_le(body, at + ORDER_ID_AT)))
+    raw_symbol = body[at + SYMBOL_AT : at + ORDER_ID_AT]
+    quantity = read_i64_le(body, at + QUANTITY_AT)
+    price = read_i64_le(body, at + PRICE_AT)
     if kind == REPLACE:
-        return _replace_command(account, symbol, order_id, quantity, price, version, grid_for, grid_of_order)
-    grid = grids.get(symbol)
-    if grid is None:
-        grid = grid_for(symbol)
-        if grid is None:
-            raise Problem(UNKNOWN_SYMBOL, f"no symbol {symbol!r}")
-        grids[symbol] = grid
-    instrument = grid.instrument
-    qty = _units(quantity, instrument.lot_size, "quantity")
-    price = _units(price, instrument.tick_size, "price")
+        number = _number(read_i64_le(body, at + ORDER_ID_AT))
+        version = read_i32_le(body, at + VERSION_AT)
+        symbol = _text(raw_symbol, "symbol")
+        return _replace_command(account, symbol, number, quantity, price, version, grid_for, grid_of_order)
+    of = sizes.get(raw_symbol)
+    if of is None:
+        of = sizes[raw_symbol] = _sizes(raw_symbol, grid_for)
+    qty = _units(quantity, of.lot, "quantity")
+    price = _units(price, of.tick, "price")
     if kind != PLACE:
         raise Problem(INVALID_REQUEST, "kind is 1 place, 2 cancel or 3 replace", {"field": "kind"})
-    stop_price = _units(stop_price, instrument.tick_size, "stop_price")
-    display_qty = _units(display_quantity, instrument.lot_size, "display_quantity")
-    post_only = bool(flags & POST_ONLY)
+    stop_price = _units(read_i64_le(body, at + STOP_PRICE_AT), of.tick, "stop_price")
+    display_qty = _units(read_i64_le(body, at + DISPLAY_QUANTITY_AT), of.lot, "display_quantity")
+    side = (head >> 8 & 255 ^ 128) - 128
+    type_ = head >> 16 & 255
+    tif = head >> 24 & 255
+    stp = head >> 40 & 255
+    expire_at = read_i64_le(body, at + EXPIRE_AT_AT)
+    valid_until = read_i64_le(body, at + VALID_UNTIL_AT)
+    post_only = flags != 0
+    raw_name = body[at + CLIENT_ORDER_ID_AT : at + VERSION_AT]
     order = m.PlaceOrder(
         account,
-        symbol,
+        of.symbol,
         side,
         type_,
         tif,
@@ -179,7 +212,7 @@ def _command(
         stp,
         expire_at,
         valid_until,
-        _name(raw_client_order_id, "client_order_id") if raw_client_order_id != _NO_KEY else "",
+        _name(raw_name, "client_order_id") if raw_name != _NO_KEY else "",
     )
     if not is_plain(
         side, type_, tif, qty, price, stop_price, display_qty, post_only, stp, expire_at, valid_until
@@ -191,16 +224,15 @@ def _command(
 def _replace_command(
     account: str,
     symbol: str,
-    order_id: int,
-    quantity: int,
-    price: int,
+    number: int,
+    quantity: i64,
+    price: i64,
     version: int,
     grid_for: GridFor,
     grid_of_order: GridOfOrder,
 ) -> m.ReplaceOrder:
     if not quantity and not price:
         raise Problem(INVALID_REQUEST, "give quantity (the new total), price, or both")
-    number = _number(order_id)
     grid = grid_of_order(account, number)
     if grid is None:
         if symbol and grid_for(symbol) is None:
@@ -222,27 +254,39 @@ def _replace_command(
 
 def results(outcomes: Sequence[Done | Problem], errors: defaultdict[int, int]) -> bytes:
     """A result record for each outcome. Counts its codes in `errors`."""
-    # All words of all records are packed by one call: by one for each record it takes twice as long.
-    words: list[int] = []
+    told = BytesWriter()
     for outcome in outcomes:
         if isinstance(outcome, Done):
-            code = _tell(outcome, words)
+            code = _tell(outcome, told)
         else:
             code = outcome.code
-            words += (code | m.REJECTED << STATUS_SHIFT, 0, 0, 0, 0, 0, 0)
+            _write(told, code | m.REJECTED << STATUS_SHIFT, 0, 0, 0, 0, 0, 0)
         if code:
             errors[code] += 1
-    return Struct(f"<{len(words)}q").pack(*words)
+    return told.getvalue()
 
 
-def _tell(done: Done, words: list[int]) -> int:
-    """Append the seven words of a command's record; returns its code."""
+def _write(
+    told: BytesWriter, first: i64, seq: i64, order_id: i64, filled: i64, left: i64, average: i64, ts: i64
+) -> None:
+    """The seven words of eight bytes that a result is."""
+    write_i64_le(told, first)
+    write_i64_le(told, seq)
+    write_i64_le(told, order_id)
+    write_i64_le(told, filled)
+    write_i64_le(told, left)
+    write_i64_le(told, average)
+    write_i64_le(told, ts)
+
+
+def _tell(done: Done, told: BytesWriter) -> int:
+    """Append a command's record; returns its code."""
     events, seq = done.events, done.seq
     first = REPLAYED << FLAGS_SHIFT if done.replayed else 0
     if is_refusal(events):
         code: int = events[0][1]
         asked: int = getattr(done.command, "order_id", 0)
-        words += (first | code | m.REJECTED << STATUS_SHIFT, seq, asked, 0, 0, 0, done.time_ns)
+        _write(told, first | code | m.REJECTED << STATUS_SHIFT, seq, asked, 0, 0, 0, done.time_ns)
         return code
     order = done.order
     if order is None:
@@ -258,8 +302,8 @@ def _tell(done: Done, words: list[int]) -> int:
     lot: int = instrument.lot_size
     filled = qty - open_qty
     average = average_of(cost, filled, instrument.tick_size) if filled else 0
-    words += (
-        first | status << STATUS_SHIFT | fills << FILLS_SHIFT, seq, order_id, _told(filled * lot),
+    _write(
+        told, first | status << STATUS_SHIFT | fills << FILLS_SHIFT, seq, order_id, _told(filled * lot),
         _told(open_qty * lot), _told(average), done.time_ns,
     )  # fmt: skip
     return 0
