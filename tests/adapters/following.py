@@ -173,10 +173,18 @@ class HistoryThread:
     """History in a thread of the test, for faults that have to be put in between."""
 
     def __init__(
-        self, directory: Path, page: Page, *, files: Files | None = None, snapshot_every: int = 10**9
+        self,
+        directory: Path,
+        page: Page,
+        *,
+        files: Files | None = None,
+        snapshot_every: int = 10**9,
+        collect: Callable[[int], None] = lambda seq: None,
     ) -> None:
         syncer = SyncingHere(directory, page, files or OsFiles())
-        self.history = make_history(directory, page, syncer, files=files, snapshot_every=snapshot_every)
+        self.history = make_history(
+            directory, page, syncer, files=files, snapshot_every=snapshot_every, collect=collect
+        )
         self.exit_code: int | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -221,6 +229,7 @@ def make_history(
     *,
     snapshot_every: int,
     files: Files | None = None,
+    collect: Callable[[int], None] = lambda seq: None,
 ) -> History:
     files, at = files or OsFiles(), str(directory)
     return History(
@@ -234,7 +243,7 @@ def make_history(
         snapshot_every=snapshot_every,
         pragmas=Pragmas(),
         derive=dict,
-        collect=lambda seq: None,
+        collect=collect,
     )
 
 

@@ -418,6 +418,39 @@ def test_a_full_disk_or_a_rebuild_is_waited_for_and_a_damaged_file_is_made_again
     assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
 
 
+@pytest.mark.parametrize("limit, at_most", [("COMMANDS", 100), ("BYTES", 6_000)])
+def test_a_history_that_is_behind_bounds_its_transactions_by_commands_and_by_bytes(
+    engine, tmp_path, monkeypatch, limit, at_most
+):
+    monkeypatch.setattr(follower, f"TRANSACTION_{limit}_MAX", at_most)
+    write, written = ReadModel.write, []
+
+    def noted(model: ReadModel, frames: list, chain: bytes) -> None:
+        commands = [len(frame.entries) for frame in frames]
+        # The frame that passes the limit in bytes is still taken.
+        written.append(sum(commands) if limit == "COMMANDS" else sum(len(f.payload) for f in frames[:-1]))
+        write(model, frames, chain)
+
+    engine.trade(800)
+    monkeypatch.setattr(ReadModel, "write", noted)
+    with HistoryThread(tmp_path, engine.page) as thread:
+        thread.wait_for(engine.seq)
+
+    assert len(written) > 5 and at_most / 2 < max(written) <= at_most
+    assert rows(tmp_path / "readmodel.db") == replayed(engine, tmp_path / "replayed")
+
+
+def test_whoever_looks_for_garbage_hears_how_far_history_has_come(engine, tmp_path):
+    heard: list[int] = []
+
+    with HistoryThread(tmp_path, engine.page, collect=heard.append) as thread:
+        engine.trade(100)
+        thread.wait_for(engine.seq)
+        until("it is told", lambda: heard[-1:] == [engine.seq])
+
+    assert heard == sorted(heard)
+
+
 @pytest.mark.parametrize("behind", [True, False])
 def test_read_model_and_snapshot_may_be_ahead_of_each_other(engine, tmp_path, behind):
     engine.trade(400)
