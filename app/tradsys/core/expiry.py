@@ -23,11 +23,11 @@ class Expiries:
         if at is None:
             at = self.orders[order.expire_at] = {}
             heappush(self.times, order.expire_at)
-        at[order.id] = order
+        at[order.id_object] = order
 
     def remove(self, order: Order) -> None:
         at = self.orders[order.expire_at]
-        del at[order.id]
+        del at[order.id_object]
         if not at:
             del self.orders[order.expire_at]
             # Times without orders stay in the heap until they are many: a rebuild then is amortised.

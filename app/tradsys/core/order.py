@@ -26,6 +26,7 @@ class Order:
         "fills",
         "holding",
         "id",
+        "id_object",
         "instrument",
         "key",
         "level",
@@ -57,6 +58,9 @@ class Order:
         """Make it a new order. Every slot is set here: that is what proves a pooled order clean."""
         # Not by calling __init__ again: on an object of a compiled class that does nothing.
         self.id: int = id
+        self.id_object: Any = id
+        """The same number, for dicts only. Compiled code makes a new object of `id` each time; a dict that is
+        asked with the very object that it has need not look into it, which no cache of the processor has."""
         self.side: int = side
         self.price: int = price
         """The limit that matching uses: the limit price, or the worst price of a market or stop order."""

@@ -283,18 +283,18 @@ class Shard:
         order.holding = holding
         order.key = key
         order.created_ns = order.updated_ns = now
-        account.open[seq] = order
+        account.open[order.id_object] = order
         if expire_at:
             self.expiries.add(order)
         if side > 0:
-            holding.buys[seq] = order
+            holding.buys[order.id_object] = order
             holding.open_buys += qty
             if reserved:
                 order.reserved = reserved
                 holding.quote.free -= reserved
                 holding.quote.reserved += reserved
         else:
-            holding.sells[seq] = order
+            holding.sells[order.id_object] = order
             holding.open_sells += qty
             if reserved:
                 order.reserved = reserved
@@ -645,8 +645,8 @@ class Shard:
         assert order.status == FILLED or order.reserved == 0
         account: Account = order.account
         holding: Holding = order.holding
-        del account.open[order.id]
-        del (holding.buys if order.side > 0 else holding.sells)[order.id]
+        del account.open[order.id_object]
+        del (holding.buys if order.side > 0 else holding.sells)[order.id_object]
         if order.expire_at:
             self.expiries.remove(order)
         self.orders.close(order)

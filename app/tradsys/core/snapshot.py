@@ -356,8 +356,8 @@ def restore(cls: type[Shard], chunks: Iterable[bytes], order_pool_size: int) -> 
                 shard.revocations[jti, name] = (until, expires)
     opened.sort(key=lambda order: order.id)
     for order in opened:
-        order.account.open[order.id] = order
-        (order.holding.buys if order.side > 0 else order.holding.sells)[order.id] = order
+        order.account.open[order.id_object] = order
+        (order.holding.buys if order.side > 0 else order.holding.sells)[order.id_object] = order
         if order.expire_at:
             shard.expiries.add(order)
     return shard
