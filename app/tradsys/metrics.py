@@ -416,7 +416,8 @@ LOOP_TURNS = SHARD.counter(
 MEMORY_ALLOCATIONS = SHARD.counter(
     "tradsys_memory_allocations_total",
     "hft_memory_allocations_total",
-    help="Memory blocks newly taken and kept: the rises of sys.getallocatedblocks(), sampled each second.",
+    help="Memory blocks newly taken and kept: the rises of sys.getallocatedblocks(), sampled each second, "
+    "of a large heap less often.",
 )
 GC_PAUSE = SHARD.histogram(
     _seconds("tradsys_gc_pause_seconds", STAGE_BOUNDS_NS),

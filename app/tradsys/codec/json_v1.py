@@ -180,7 +180,7 @@ _strictly: Callable[[bytes], NewOrder] = partial(decode, _NEW_ORDER)
 
 def _is_plain(body: bytes, absent: int, orders: int) -> bool:
     """Nothing is escaped, and there are as many colons as members: then none is given twice, and no text has
-    one. To count those that are absent takes a third of writing the order again."""
+    one. To count those that are absent takes half of writing the order again."""
     return body.count(b":") + absent == orders * _MEMBERS and b"\\" not in body
 
 
