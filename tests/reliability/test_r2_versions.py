@@ -2,7 +2,7 @@
 
 `format_1.json` is a data directory as the first release writes it: a journal of two epochs, a high-water
 mark and a snapshot in the middle, with the state that they are. A release that can't read it any more breaks
-what was promised. Its state is of format 1 too, but the state hash beside it is that of format 2. It is made
+what was promised. Its state is of format 1 too, but the state hash beside it is that of format 3. It is made
 by `python -m tests.reliability.test_r2_versions`; once a release is out, never.
 """
 
@@ -146,7 +146,7 @@ NEWER = pytest.mark.parametrize(
     ("part", "said"),
     [
         (snapshot_files, "format 2; this release reads 1"),
-        (shard_chunks, "the state has format 3; this release reads 1 and 2"),
+        (shard_chunks, "the state has format 4; this release reads 1 to 3"),
     ],
     ids=["file", "state"],
 )
